@@ -1,0 +1,39 @@
+"""Soft Weight Rescaling for Optax: networks that stay able to learn.
+
+Start with :func:`plan_rescaling`, which finds out from a network's own jaxpr
+which parameters scale with which, and chain :func:`soft_weight_rescaling`
+behind the optimiser.
+"""
+
+from swr_optax import metrics
+from swr_optax._baselines import l2_init, reset_all, reset_head, shrink_and_perturb
+from swr_optax._plan import Leaf, RescalingPlan
+from swr_optax._plan_rescaling import plan_rescaling
+from swr_optax._rescale import rescale
+from swr_optax._sequential_plan import SequentialLayer, sequential_plan
+from swr_optax._soft_weight_rescaling import (
+    SoftWeightRescalingState,
+    rescale_statistics,
+    reset_reference_norms,
+    soft_weight_rescaling,
+)
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Leaf",
+    "RescalingPlan",
+    "SequentialLayer",
+    "SoftWeightRescalingState",
+    "l2_init",
+    "metrics",
+    "plan_rescaling",
+    "rescale",
+    "rescale_statistics",
+    "reset_all",
+    "reset_head",
+    "reset_reference_norms",
+    "sequential_plan",
+    "shrink_and_perturb",
+    "soft_weight_rescaling",
+]

@@ -1,0 +1,39 @@
+"""Names of leaves: ``Dense_0/kernel`` for ``params["Dense_0"]["kernel"]``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import optax
+
+SEPARATOR = "/"
+
+
+def named_leaves(tree: Any) -> list[tuple[str, Any]]:
+    """Path and value of each leaf, in the order of :func:`jax.tree.leaves`.
+
+    A subtree that :func:`optax.masked` took out is one leaf, named for the
+    place where it was.
+    """
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_masked)
+    return [
+        (jax.tree_util.keystr(path, simple=True, separator=SEPARATOR), leaf)
+        for path, leaf in leaves
+    ]
+
+
+def is_masked(node: Any) -> bool:
+    """Whether a node stands for a part that :func:`optax.masked` took out."""
+    return isinstance(node, optax.MaskedNode)
+
+
+def module_of(path: str) -> str:
+    """Path without its last part: ``Dense_0`` for ``Dense_0/kernel``."""
+    module, _, name = path.rpartition(SEPARATOR)
+    return module or name
+
+
+def is_below(path: str, ancestor: str) -> bool:
+    """Whether a path is that of a node or of something inside the node."""
+    return not ancestor or path == ancestor or path.startswith(ancestor + SEPARATOR)

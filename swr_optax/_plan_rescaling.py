@@ -1,0 +1,209 @@
+"""From a network's own jaxpr to its plan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from swr_optax._constraints import Priority, solve_exponents
+from swr_optax._degrees import Role, Value, Walk
+from swr_optax._paths import named_leaves
+from swr_optax._plan import Leaf, RescalingPlan, check_inexact
+
+UNMET = 1e-6
+"""A requirement that E misses by more than this is reported."""
+
+
+def plan_rescaling(
+    fn: Callable[..., Any],
+    params: Any,
+    *inputs: Any,
+    stats: Any = None,
+    priority: Priority = "norms",
+    group_fn: Callable[[str], str] | None = None,
+    exclude: Callable[[str], bool] | None = None,
+) -> RescalingPlan:
+    r"""Finds out from a network's jaxpr which parameters scale with which.
+
+    Every leaf :math:`i` of the variables may be multiplied by :math:`e^{s_i}`.
+    The network's outputs change by no more than a constant if :math:`K s = 0`,
+    where K is read off the jaxpr: factors add their exponents, and what is
+    added, compared or concatenated must have equal ones.  The plan is the
+    matrix E in :math:`s = E \log c`, with :math:`c` the scalers that SWR wants
+    for the weights.  Nothing is guessed from names and nothing is computed.
+
+    ``fn`` should be the network as it is trained: with batch statistics and
+    dropout on, and returning the running statistics that it updates.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, flax.linen as nn, swr_optax
+        >>> net = nn.Sequential([nn.Dense(100), nn.relu, nn.Dense(10)])
+        >>> images = jax.ShapeDtypeStruct((256, 784), jnp.float32)
+        >>> params = jax.eval_shape(net.init, jax.random.key(0), images)["params"]
+        >>> def apply(params, images):
+        ...     return net.apply({"params": params}, images)
+        >>> print(swr_optax.plan_rescaling(apply, params, images))
+        RescalingPlan: 2 layers, 4 leaves, priority 'norms'
+        <BLANKLINE>
+        layer            shape    group       who follows it
+        layers_0/kernel  784×100  feature     layers_0/bias, layers_2/bias
+        layers_2/kernel  100×10   classifier  layers_2/bias
+        <BLANKLINE>
+        output × c(layers_0/kernel)·c(layers_2/kernel)
+
+    Args:
+        fn: ``fn(params, *inputs)``, or ``fn(params, stats, *inputs)`` if there
+            are ``stats``; any pure JAX function.  If it returns a subtree like
+            ``stats``, that is taken for the updated statistics and all else for
+            the network's outputs.
+        params: pytree of arrays or :class:`jax.ShapeDtypeStruct`, floating
+            point.
+        *inputs: pytrees of the same; not scaled.  Batched as in training, since
+            the default groups go by how many dimensions data have.
+        stats: running statistics, such as BatchNorm's mean and variance.
+        priority: which promise wins where both cannot be kept: ``"norms"`` (the
+            paper's) gives every weight its own scaler, so that no norm can grow
+            without bound; ``"function"`` gives up as much of that as is needed
+            for the outputs to change by no more than a constant.
+        group_fn: name of the group of the layer whose weight has this path.  By
+            default ``"classifier"`` is the trailing run of weights that act on
+            plain (batch, feature) arrays after the last one that acts on images
+            or sequences, or, where none does, the last weight alone; and
+            ``"feature"`` is the rest.
+        exclude: whether the parameter of this path is frozen: it is never
+            scaled, and the others are planned around it.
+
+    Returns:
+        The plan.  A weight whose norm is zero, now or at initialisation, has no
+        scaler: the transformation leaves it alone.
+
+    Raises:
+        TypeError: if a parameter is not of a floating-point type.
+        ValueError: if the network has no weights, or for an unknown priority.
+
+    References:
+        Oh, Park, Han and Kim, `Recovering Plasticity of Neural Networks via
+        Soft Weight Rescaling <https://arxiv.org/abs/2507.04683>`_, 2025: the
+        method for chains of layers, which this extends to any network.
+    """
+    if priority not in get_args(Priority):
+        raise ValueError(
+            f"priority must be one of {get_args(Priority)}, not {priority!r}"
+        )
+    param_leaves = named_leaves(params)
+    stat_leaves = named_leaves(stats)
+    for path, leaf in param_leaves:
+        check_inexact(path, leaf)
+
+    paths = [path for path, _ in param_leaves + stat_leaves]
+    roles: dict[int, Role] = {}
+    scaled = []
+    for i, (path, leaf) in enumerate(param_leaves + stat_leaves):
+        frozen = exclude is not None and i < len(param_leaves) and exclude(path)
+        if i >= len(param_leaves):
+            roles[i] = "statistic"
+        elif frozen:
+            roles[i] = "frozen"
+        inexact = jnp.issubdtype(jax.dtypes.result_type(leaf), jnp.inexact)
+        scaled.append(inexact and not frozen)
+
+    trees = (params,) if stats is None else (params, stats)
+    jaxpr, shapes = jax.make_jaxpr(fn, return_shape=True)(*trees, *inputs)
+    walk = Walk(paths, roles, scaled)
+    values = walk.network(jaxpr)
+    if not walk.weights:
+        raise ValueError(
+            "fn multiplies its inputs by none of the parameters, so there is"
+            f" nothing to rescale; params has {len(param_leaves)} leaves: is fn the"
+            " whole forward pass of params?"
+        )
+
+    outputs = _tie_statistics(walk, shapes, values, stats, len(param_leaves))
+    exact = [r.row for r in walk.requirements if r.kind == "exact"]
+    rows = np.unique(np.reshape(exact, (-1, len(paths))), axis=0)
+    exponents = solve_exponents(rows, walk.weights, priority)
+    groups = _groups(walk, group_fn)
+
+    def missed(kind: str) -> tuple[str, ...]:
+        return tuple(
+            dict.fromkeys(
+                requirement.words
+                for requirement in walk.requirements
+                if requirement.kind == kind
+                and np.abs(requirement.row @ exponents).max() > UNMET
+            )
+        )
+
+    return RescalingPlan(
+        leaves=tuple(
+            Leaf(
+                path=path,
+                shape=tuple(jnp.shape(leaf)),
+                role=walk.roles.get(i, "unused"),
+                group=groups[i],
+            )
+            for i, (path, leaf) in enumerate(param_leaves + stat_leaves)
+        ),
+        weights=tuple(walk.weights),
+        parameters=len(param_leaves),
+        exponents=exponents,
+        output_exponents=np.reshape([v.degree for v in outputs], (-1, len(paths)))
+        @ exponents,
+        priority=priority,
+        unmet=missed("exact"),
+        approximations=missed("approximate"),
+    )
+
+
+def _tie_statistics(
+    walk: Walk, shapes: Any, values: Sequence[Value], stats: Any, offset: int
+) -> list[Value]:
+    """Demands that returned statistics scale as given ones; returns the rest."""
+    structure = jax.tree.structure(stats)
+    expected = [jnp.shape(leaf) for leaf in jax.tree.leaves(stats)]
+
+    def is_statistics(node: Any) -> bool:
+        return (
+            structure.num_leaves > 0
+            and jax.tree.structure(node) == structure
+            and [jnp.shape(leaf) for leaf in jax.tree.leaves(node)] == expected
+        )
+
+    remaining = iter(values)
+    outputs = []
+    for node in jax.tree.leaves(shapes, is_leaf=is_statistics):
+        if is_statistics(node):
+            for i in range(offset, len(walk.paths)):
+                walk.require(
+                    next(remaining).degree - walk.leaves[i].degree,
+                    f"{walk.paths[i]} and its update must share one scale",
+                )
+        else:
+            outputs.append(next(remaining))
+    return outputs
+
+
+def _groups(walk: Walk, group_fn: Callable[[str], str] | None) -> list[str]:
+    """Group of each leaf: that of its layer."""
+    if group_fn is None:
+        spatial = [
+            position
+            for position, index in enumerate(walk.weights)
+            if walk.ranks.get(index, 0) > 2
+        ]
+        last = max(spatial, default=len(walk.weights) - 2)
+        by_layer = [
+            "classifier" if position > last else "feature"
+            for position in range(len(walk.weights))
+        ]
+    else:
+        by_layer = [group_fn(walk.paths[index]) for index in walk.weights]
+    position_of = {index: position for position, index in enumerate(walk.weights)}
+    return [
+        by_layer[max(position_of.get(i, walk.layers.get(i, 0)), 0)]
+        for i in range(len(walk.paths))
+    ]

@@ -1,0 +1,77 @@
+"""Scaling a network's leaves by given scalers of its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from swr_optax._paths import is_masked
+from swr_optax._plan import RescalingPlan
+
+
+def rescale(
+    params: optax.Params, log_scalers: jax.typing.ArrayLike, plan: RescalingPlan
+) -> optax.Params:
+    r"""Scales weights by any scalers, and all other leaves so as to follow.
+
+    Leaf :math:`i` is multiplied by :math:`\exp(\sum_l E_{il} \log c_l)`, with E
+    the plan's exponents.  If nothing is ``plan.unmet``, the network's outputs
+    change by a constant only (theorem 1 of the paper).
+
+    Example:
+        >>> import jax.numpy as jnp, swr_optax
+        >>> params = {"w1": jnp.ones((4, 8)), "b1": jnp.ones(8), "w2": jnp.ones((8, 2))}
+        >>> plan = swr_optax.plan_rescaling(
+        ...     lambda p, x: (x @ p["w1"] + p["b1"]) @ p["w2"], params, jnp.ones((1, 4)))
+        >>> doubled = swr_optax.rescale(params, jnp.log(jnp.array([2., 1.])), plan)
+        >>> [f"{doubled[name].max():.3f}" for name in ("w1", "b1", "w2")]
+        ['2.000', '2.000', '1.000']
+
+    Args:
+        params: the parameters that the plan is for.
+        log_scalers: log c of the plan's layers, in their order; shape (layers,).
+        plan: which leaves follow which weights.
+
+    Returns:
+        The scaled parameters, of the same types as before.
+
+    Raises:
+        ValueError: if ``log_scalers`` has another shape or the plan is not for
+            these parameters.
+    """
+    if jnp.shape(log_scalers) != (len(plan.layers),):
+        raise ValueError(
+            f"log_scalers must have shape ({len(plan.layers)},), one for each of the"
+            f" plan's layers, not {jnp.shape(log_scalers)}"
+        )
+    factors = leaf_log_scalers(plan.exponents, jnp.asarray(log_scalers))
+    return scaled(params, plan.match_params(params), factors, plan)
+
+
+def leaf_log_scalers(exponents: np.ndarray, log_scalers: jax.Array) -> jax.Array:
+    """E log c: the logarithm of each leaf's factor; shape (leaves,)."""
+    return jnp.matmul(
+        exponents.astype(log_scalers.dtype),
+        log_scalers,
+        precision=jax.lax.Precision.HIGHEST,  # Accelerators would round to bfloat16.
+    )
+
+
+def scaled(
+    tree: Any, rows: Sequence[int | None], log_factors: jax.Array, plan: RescalingPlan
+) -> Any:
+    """The tree with each leaf times the exponential of its row's log factor."""
+    leaves, structure = jax.tree.flatten(tree, is_leaf=is_masked)
+    return structure.unflatten(
+        [
+            (jnp.exp(log_factors[row]) * leaf).astype(leaf.dtype)
+            if row is not None and plan.exponents[row].any()
+            else leaf
+            for row, leaf in zip(rows, leaves, strict=True)
+        ]
+    )

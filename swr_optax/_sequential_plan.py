@@ -1,0 +1,148 @@
+"""The paper's plan for a chain of layers, from a list written by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from swr_optax._degrees import Role
+from swr_optax._paths import named_leaves
+from swr_optax._plan import Leaf, RescalingPlan, check_inexact
+
+
+class SequentialLayer(NamedTuple):
+    """One layer of :func:`sequential_plan`, given by the paths of its leaves.
+
+    Attributes:
+        weight: path of the weight, or of a normalisation layer's scale.
+        bias: path of the bias or shift, if there is one.
+        normalizes: whether the layer forgets the scale of what comes in.
+        mean: path of the running mean, if there is one.
+        variance: path of the running variance, if there is one.
+    """
+
+    weight: str
+    bias: str | None = None
+    normalizes: bool = False
+    mean: str | None = None
+    variance: str | None = None
+
+
+def sequential_plan(
+    params: Any,
+    layers: Sequence[SequentialLayer | Sequence[Any]],
+    *,
+    stats: Any = None,
+    group_fn: Callable[[str], str] | None = None,
+) -> RescalingPlan:
+    r"""The paper's rules for a chain of layers, without tracing a network.
+
+    Weight l is scaled by :math:`c_l` and bias l by :math:`c_k c_{k+1} \cdots
+    c_l`, where k is the last normalisation layer up to l (or the first layer); a
+    running mean and variance by what comes in front of their layer and its
+    square.
+
+    Example:
+        >>> import jax.numpy as jnp, swr_optax
+        >>> params = {"w1": jnp.ones((4, 8)), "b1": jnp.ones(8),
+        ...           "w2": jnp.ones((8, 2)), "b2": jnp.ones(2)}
+        >>> plan = swr_optax.sequential_plan(params, [("w1", "b1"), ("w2", "b2")])
+        >>> plan.leaf_paths
+        ('b1', 'b2', 'w1', 'w2')
+        >>> plan.exponents
+        array([[1., 0.],
+               [1., 1.],
+               [1., 0.],
+               [0., 1.]])
+
+    Args:
+        params: pytree of arrays or :class:`jax.ShapeDtypeStruct`.
+        layers: in network order, each a :class:`SequentialLayer` or a tuple of
+            its fields.
+        stats: running statistics, if layers name any.
+        group_fn: name of the group of the layer whose weight has this path.  By
+            default ``"classifier"`` is what follows the last weight of more than
+            two dimensions and its normalisation layers, or, where there is no
+            such weight, the last weight alone; and ``"feature"`` is the rest.
+
+    Returns:
+        The plan, as :func:`plan_rescaling` makes it for such a network.  Leaves
+        that no layer names are left alone.
+
+    Raises:
+        ValueError: if there are no layers, or if a path names no leaf or two
+            layers name the same one.
+        TypeError: if a parameter is not of a floating-point type.
+    """
+    chain = [SequentialLayer(*layer) for layer in layers]
+    if not chain:
+        raise ValueError("layers is empty, so there is nothing to rescale")
+    param_leaves, stat_leaves = named_leaves(params), named_leaves(stats)
+    for path, leaf in param_leaves:
+        check_inexact(path, leaf)
+    leaves = param_leaves + stat_leaves
+    rows = {path: row for row, (path, _) in enumerate(leaves)}
+    shapes = [tuple(jnp.shape(leaf)) for _, leaf in leaves]
+
+    exponents = np.zeros((len(leaves), len(chain)))
+    roles: dict[int, Role] = {}
+    owner: dict[int, int] = {}
+
+    def follow(path: str | None, position: int, role: Role, row: np.ndarray) -> None:
+        if path is None:
+            return
+        if path not in rows:
+            raise ValueError(
+                f"layers[{position}] names {path!r}, which is not a leaf: there are"
+                f" {', '.join(rows)}"
+            )
+        if rows[path] in owner:
+            raise ValueError(f"layers[{position}] names {path!r}, named before")
+        exponents[rows[path]] = row
+        roles[rows[path]] = role
+        owner[rows[path]] = position
+
+    cumulative = np.zeros(len(chain))
+    for position, layer in enumerate(chain):
+        unit = np.eye(len(chain))[position]
+        follow(layer.mean, position, "statistic", cumulative)
+        follow(layer.variance, position, "statistic", 2 * cumulative)
+        cumulative = unit if layer.normalizes else cumulative + unit
+        follow(layer.weight, position, "weight", unit)
+        follow(layer.bias, position, "shift", cumulative)
+
+    if group_fn is None:
+        head = _first_of_classifier(chain, [shapes[rows[x.weight]] for x in chain])
+        groups = ["classifier" if p >= head else "feature" for p in range(len(chain))]
+    else:
+        groups = [group_fn(layer.weight) for layer in chain]
+    return RescalingPlan(
+        leaves=tuple(
+            Leaf(
+                path=path,
+                shape=shapes[row],
+                role=roles.get(row, "unused"),
+                group=groups[owner.get(row, 0)],
+            )
+            for row, (path, _) in enumerate(leaves)
+        ),
+        weights=tuple(rows[layer.weight] for layer in chain),
+        parameters=len(param_leaves),
+        exponents=exponents,
+        output_exponents=cumulative[None],
+    )
+
+
+def _first_of_classifier(
+    chain: Sequence[SequentialLayer], shapes: Sequence[tuple[int, ...]]
+) -> int:
+    kernels = [p for p, shape in enumerate(shapes) if len(shape) > 2]
+    if not kernels:
+        return len(chain) - 1
+    head = kernels[-1] + 1
+    while head < len(chain) and chain[head].normalizes:
+        head += 1
+    return head

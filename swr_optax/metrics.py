@@ -1,0 +1,75 @@
+"""What to watch in a network that learns for long."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from swr_optax._paths import is_masked
+from swr_optax._plan import RescalingPlan
+
+
+def weight_norms(params: optax.Params, plan: RescalingPlan) -> jax.Array:
+    """Frobenius norm of each layer's weight.
+
+    Example:
+        >>> import jax.numpy as jnp, swr_optax
+        >>> params = {"w": jnp.array([[3.0], [4.0]])}
+        >>> plan = swr_optax.plan_rescaling(
+        ...     lambda p, x: x @ p["w"], params, jnp.ones((1, 2)))
+        >>> print(swr_optax.metrics.weight_norms(params, plan))
+        [5.]
+
+    Args:
+        params: the parameters that the plan is for.
+        plan: says which leaves are weights, and their order.
+
+    Returns:
+        Norms over all entries of each weight, float32 (float64 if a weight is);
+        shape (layers,).  Zero for a weight that is masked out.
+    """
+    leaves = jax.tree.leaves(params, is_leaf=is_masked)
+    rows = plan.match_params(params)
+    found = zip(rows, leaves, strict=True)
+    return norms_by_row({r: leaf for r, leaf in found if r is not None}, plan)
+
+
+def weight_growth(
+    params: optax.Params, initial_params: optax.Params, plan: RescalingPlan
+) -> jax.Array:
+    """Each weight's norm over its initial norm.
+
+    Args:
+        params: the parameters now.
+        initial_params: the parameters at initialisation.
+        plan: says which leaves are weights, and their order.
+
+    Returns:
+        Ratios, shape (layers,); one for a weight that was zero initially.
+    """
+    initial = weight_norms(initial_params, plan)
+    safe = jnp.where(initial > 0, initial, 1.0)
+    return jnp.where(initial > 0, weight_norms(params, plan) / safe, 1.0)
+
+
+def norms_by_row(
+    leaves: Mapping[int, jax.Array], plan: RescalingPlan
+) -> jax.Array:
+    """Norms of the plan's weights among leaves that are keyed by their row."""
+    dtype = jnp.result_type(jnp.float32, *(jnp.abs(x).dtype for x in leaves.values()))
+    return jnp.stack(
+        [
+            _frobenius(leaves[row]).astype(dtype)
+            if row in leaves
+            else jnp.zeros([], dtype)
+            for row in plan.weights
+        ]
+    )
+
+
+def _frobenius(array: jax.Array) -> jax.Array:
+    wide = array.astype(jnp.promote_types(array.dtype, jnp.float32))
+    return jnp.sqrt(jnp.sum(jnp.square(jnp.abs(wide))))

@@ -1,0 +1,73 @@
+"""The paper's rules, transcribed for plain NumPy and apart from the library.
+
+Everything here is float64 and a loop over layers in forward order; nothing is
+shared with ``swr_optax``, so that agreement means something.
+"""
+
+import dataclasses
+
+import numpy as np
+
+
+@dataclasses.dataclass
+class PaperLayer:
+    """Names of one layer's arrays in a flat dictionary."""
+
+    weight: str
+    bias: str | None = None
+    normalizes: bool = False
+    mean: str | None = None
+    variance: str | None = None
+
+
+def norms(arrays, layers):
+    return [np.sqrt(np.sum(np.square(arrays[layer.weight]))) for layer in layers]
+
+
+def scalers(arrays, layers, references, coefficients):
+    """c_l = (λ n_l + (1 − λ) ‖W_l‖) / ‖W_l‖."""
+    return [
+        (coefficient * reference + (1 - coefficient) * norm) / norm
+        for norm, reference, coefficient in zip(
+            norms(arrays, layers), references, coefficients, strict=True
+        )
+    ]
+
+
+def scale(arrays, layers, c, *, as_printed=False):
+    """Scales a network, layer after layer.
+
+    With ``as_printed`` the last normalisation layer's shift also takes the
+    scaler of the layer in front of it, as Algorithm 1 has it in print.
+    """
+    scaled = dict(arrays)
+    normalizing = [k for k, layer in enumerate(layers) if layer.normalizes]
+    cumulative = 1.0
+    for k, layer in enumerate(layers):
+        if layer.mean is not None:
+            scaled[layer.mean] = cumulative * arrays[layer.mean]
+            scaled[layer.variance] = cumulative**2 * arrays[layer.variance]
+        cumulative = c[k] if layer.normalizes else cumulative * c[k]
+        scaled[layer.weight] = c[k] * arrays[layer.weight]
+        if layer.bias is not None:
+            shift = cumulative
+            if as_printed and normalizing and k == normalizing[-1]:
+                shift = c[k - 1] * cumulative
+            scaled[layer.bias] = shift * arrays[layer.bias]
+    return scaled, cumulative
+
+
+def flat(*trees):
+    """{"Dense_0/kernel": float64 array, ...} for nested dictionaries."""
+    arrays = {}
+
+    def visit(node, prefix):
+        for name, child in node.items():
+            if isinstance(child, dict):
+                visit(child, f"{prefix}{name}/")
+            else:
+                arrays[prefix + name] = np.asarray(child, np.float64)
+
+    for tree in trees:
+        visit(tree, "")
+    return arrays

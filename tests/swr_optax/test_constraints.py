@@ -1,0 +1,65 @@
+"""The matrix E as the solution of K s = 0."""
+
+from hypothesis import given, settings, strategies as st
+import numpy as np
+import pytest
+
+from swr_optax._constraints import solve_exponents
+
+CHAIN = np.array(
+    [  # w1, b1, w2, b2: b1 = w1, b2 = b1 + w2
+        [1.0, -1.0, 0.0, 0.0],
+        [1.0, 0.0, 1.0, -1.0],
+    ]
+)
+
+
+@pytest.mark.parametrize("priority", ["norms", "function"])
+def test_a_chain_gives_the_papers_cumulative_products(priority):
+    exponents = solve_exponents(CHAIN, [0, 2], priority)
+    np.testing.assert_array_equal(exponents, [[1, 0], [1, 0], [0, 1], [1, 1]])
+
+
+def test_norms_come_first_where_both_cannot_be_had():
+    """x + w2 (w1 x): the branch must not scale, and the norms want it to."""
+    rows = np.array([[1.0, 1.0]])
+    np.testing.assert_array_equal(
+        solve_exponents(rows, [0, 1], "norms"), [[1, 0], [0, 1]]
+    )
+    np.testing.assert_array_equal(
+        solve_exponents(rows, [0, 1], "function"), [[0.5, -0.5], [-0.5, 0.5]]
+    )
+
+
+def test_without_constraints_only_the_weights_scale():
+    for priority in ("norms", "function"):
+        exponents = solve_exponents(np.zeros((0, 3)), [2, 0], priority)
+        np.testing.assert_array_equal(exponents, [[0, 1], [0, 0], [1, 0]])
+
+
+@given(st.integers(0, 2**16), st.integers(1, 8), st.integers(0, 8), st.data())
+@settings(max_examples=60, deadline=None)
+def test_each_priority_keeps_its_promise(seed, leaves, count, data):
+    rng = np.random.default_rng(seed)
+    rows = rng.integers(-2, 3, (count, leaves)).astype(float)
+    weights = data.draw(st.permutations(range(leaves)))
+    weights = weights[: data.draw(st.integers(1, leaves))]
+    wanted = rng.normal(size=len(weights))
+
+    s = solve_exponents(rows, weights, "norms") @ wanted
+    np.testing.assert_allclose(s[weights], wanted, atol=1e-9)
+    rest = [i for i in range(leaves) if i not in weights]
+    residual = rows @ s
+    if rest:  # Least squares: what is left is orthogonal to all that can move.
+        np.testing.assert_allclose(rows[:, rest].T @ residual, 0, atol=1e-8)
+
+    t = solve_exponents(rows, weights, "function") @ wanted
+    np.testing.assert_allclose(rows @ t, 0, atol=1e-8)
+    # Nearest: what is missing of the wish is orthogonal to all that is allowed.
+    projector = np.eye(leaves) - np.linalg.pinv(rows) @ rows if count else np.eye(leaves)
+    missing = np.zeros(leaves)
+    missing[weights] = wanted - t[weights]
+    np.testing.assert_allclose(projector @ missing, 0, atol=1e-8)
+
+    if np.abs(residual).max(initial=0) < 1e-9:  # Both promises can be kept.
+        np.testing.assert_allclose(s, t, atol=1e-8)

@@ -1,0 +1,67 @@
+"""The plan as an object: its table, JSON, and matching of parameters."""
+
+import jax
+from networks import network
+import numpy as np
+import pytest
+
+from swr_optax import RescalingPlan
+
+TABLE = """\
+RescalingPlan: 6 layers, 14 leaves, priority 'norms'
+
+layer              shape     group       who follows it
+Conv_0/kernel      5×5×1×16  feature     BatchNorm_0/mean, BatchNorm_0/var^2
+BatchNorm_0/scale  16        feature     BatchNorm_0/bias, BatchNorm_1/mean, \
+BatchNorm_1/var^2
+Conv_1/kernel      5×5×16×16 feature     BatchNorm_1/mean, BatchNorm_1/var^2
+BatchNorm_1/scale  16        feature     BatchNorm_1/bias, Dense_0/bias, Dense_1/bias
+Dense_0/kernel     576×100   classifier  Dense_0/bias, Dense_1/bias
+Dense_1/kernel     100×10    classifier  Dense_1/bias
+
+output × c(BatchNorm_1/scale)·c(Dense_0/kernel)·c(Dense_1/kernel)
+approximate: Conv_0 meets the constant 1e-05 in 'add': exact up to the order of that \
+number over the value
+approximate: Conv_1 meets the constant 1e-05 in 'add': exact up to the order of that \
+number over the value"""
+
+
+def test_prints_as_a_table():
+    lines = str(network("cnn_bn").plan()).splitlines()
+    columns = [line.split() for line in lines]
+    assert columns == [line.split() for line in TABLE.splitlines()]
+    table = lines[2:9]
+    assert len({line.index(group) for line, group in zip(
+        table[1:], ["feature"] * 4 + ["classifier"] * 2, strict=True)}) == 1
+
+
+@pytest.mark.parametrize("name", ["mlp", "cnn_bn"])
+def test_goes_to_json_and_back(name):
+    plan = network(name).plan()
+    again = RescalingPlan.from_json(plan.to_json())
+    assert again.to_json() == plan.to_json()
+    assert again.layers == plan.layers
+    assert again.groups == plan.groups
+    np.testing.assert_array_equal(again.exponents, plan.exponents)
+    assert again.exponents.dtype == np.float64
+    again.match_params(network(name).params)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"leaves": 3, "weights": []}'])
+def test_other_text_is_refused(text):
+    with pytest.raises(ValueError, match="text is not a plan that to_json wrote"):
+        RescalingPlan.from_json(text)
+
+
+def test_matches_in_tree_order():
+    net = network("cnn_bn")
+    plan = net.plan()
+    assert plan.match_params(net.params) == list(range(10))
+    assert plan.match_statistics(net.stats) == list(range(10, 14))
+    assert plan.parameters == len(jax.tree.leaves(net.params))
+
+
+def test_statistics_of_another_network_are_refused():
+    plan = network("cnn_bn").plan()
+    with pytest.raises(ValueError, match="stats do not fit the plan: missing Batch"):
+        plan.match_statistics({})

@@ -1,0 +1,66 @@
+"""Hand-written plans equal traced ones."""
+
+import dataclasses
+
+import jax.numpy as jnp
+from networks import network
+import numpy as np
+import pytest
+
+import swr_optax
+
+
+@pytest.mark.parametrize("name", ["mlp", "cnn", "cnn_bn"])
+def test_equals_the_traced_plan(name):
+    net = network(name)
+    traced = net.plan()
+    written = swr_optax.sequential_plan(
+        net.params,
+        [dataclasses.astuple(layer) for layer in net.layers],
+        stats=net.stats,
+    )
+    assert written.leaves == traced.leaves
+    assert written.weights == traced.weights
+    np.testing.assert_array_equal(written.exponents, traced.exponents)
+    np.testing.assert_array_equal(written.output_exponents, traced.output_exponents)
+
+
+def test_trains():
+    net = network("mlp")
+    plan = swr_optax.sequential_plan(
+        net.params, [(layer.weight, layer.bias) for layer in net.layers]
+    )
+    tx = swr_optax.soft_weight_rescaling({"feature": 0.5, "classifier": 1.0}, plan)
+    rescaled, _ = tx.update(net.params, tx.init(net.params), net.params)
+    np.testing.assert_allclose(  # Doubled, then half or all of the way back.
+        rescaled["Dense_2"]["kernel"], 0 * net.params["Dense_2"]["kernel"], atol=1e-7
+    )
+    np.testing.assert_allclose(
+        rescaled["Dense_1"]["kernel"], 0.5 * net.params["Dense_1"]["kernel"], rtol=1e-5
+    )
+
+
+PARAMS = {"a": jnp.ones((2, 2)), "b": jnp.ones(2)}
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        ([], "layers is empty"),
+        ([("c",)], r"layers\[0\] names 'c', which is not a leaf: there are a, b"),
+        ([("a", "b"), ("b",)], r"layers\[1\] names 'b', named before"),
+    ],
+)
+def test_mistakes_are_named(layers, message):
+    with pytest.raises(ValueError, match=message):
+        swr_optax.sequential_plan(PARAMS, layers)
+
+
+def test_integer_parameters_are_refused():
+    with pytest.raises(TypeError, match="parameter a has dtype int32"):
+        swr_optax.sequential_plan({"a": jnp.ones(2, jnp.int32)}, [("a",)])
+
+
+def test_group_fn():
+    plan = swr_optax.sequential_plan(PARAMS, [("a", "b")], group_fn=str.upper)
+    assert plan.groups == ("A",)
