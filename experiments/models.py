@@ -64,9 +64,14 @@ class MLP(nn.Module):
     hidden: Sequence[int] = (100, 100)
 
     @nn.compact
-    def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
+    def __call__(
+        self,
+        images: jax.Array,
+        train: bool = False,
+        present: jax.Array | None = None,
+    ) -> jax.Array:
         """Logits, (batch, classes), of images (batch, height, width, channels)."""
-        del train
+        del train, present
         x = images.reshape(images.shape[0], -1)
         for features in self.hidden:
             x = nn.relu(dense(x, features))
@@ -86,15 +91,27 @@ class CNN(nn.Module):
     batch_norm: bool = False
 
     @nn.compact
-    def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
-        """Logits, (batch, classes), of images (batch, height, width, channels)."""
+    def __call__(
+        self,
+        images: jax.Array,
+        train: bool = False,
+        present: jax.Array | None = None,
+    ) -> jax.Array:
+        """Logits, (batch, classes), of images (batch, height, width, channels).
+
+        Args:
+            images: float32.
+            train: whether BatchNorm goes by the batch's statistics.
+            present: which of the images count for them; by default, all.
+        """
         x = images
+        mask = None if present is None else present[:, None, None, None]
         for _ in range(2):
             x = conv(x, 16, use_bias=not self.batch_norm)
             if self.batch_norm:
                 x = nn.BatchNorm(
                     use_running_average=not train, momentum=0.9, epsilon=1e-5
-                )(x)
+                )(x, mask=mask)
             x = max_pool(nn.relu(x))
         x = x.reshape(x.shape[0], -1)
         x = nn.relu(dense(x, 100))
