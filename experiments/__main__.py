@@ -74,7 +74,11 @@ def _parser() -> argparse.ArgumentParser:
         "--seeds", type=int, default=5, metavar="N", help="number of seeds (5)"
     )
     warm_start.add_argument(
-        "--epochs", type=int, default=100, metavar="N", help="epochs of each phase (100)"
+        "--epochs",
+        type=int,
+        default=100,
+        metavar="N",
+        help="epochs of each phase (100)",
     )
     warm_start.add_argument(
         "--data-dir",
@@ -105,14 +109,14 @@ def _parser() -> argparse.ArgumentParser:
 
 def _warm_start(options: argparse.Namespace) -> None:
     # Imported late, so that --help and misspelt options answer at once.
-    from experiments import config as configuration
     from experiments.command import run
+    from experiments.config import Config
+    from experiments.methods import METHODS
 
-    methods = tuple(options.methods or configuration.METHODS)
-    config = configuration.Config(
+    config = Config(
         dataset=options.dataset,
         model=options.model,
-        methods=methods,
+        methods=tuple(options.methods or METHODS),
         seeds=options.seeds,
         epochs=options.epochs,
     )

@@ -58,9 +58,7 @@ def run(config: Config, out: Path, data_dir: str | None) -> None:
                 seen.append(method)
                 if not in_terminal:
                     messages.print(f"{METHODS[method].label} …", highlight=False)
-            progress.update(
-                bar, advance=seeds, description=METHODS[method].label
-            )
+            progress.update(bar, advance=seeds, description=METHODS[method].label)
 
         records = run_warm_start(config, dataset, tick)
 

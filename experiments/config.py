@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from importlib import metadata
 import json
 import platform
-from importlib import metadata
 
 import jax
 
@@ -48,6 +48,12 @@ class Config:
             check_name(method, METHODS, "method")
             if self.methods.count(method) > 1:
                 raise UserError(f"method {method!r} is named twice")
+        height, width, _ = SOURCES[self.dataset].shape
+        if min(height, width) < MODELS[self.model].smallest:
+            raise UserError(
+                f"model {self.model!r} does not fit {self.dataset!r}: pooling leaves"
+                f" nothing of {height}×{width} images"
+            )
         for name in ("seeds", "epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} must be at least 1, not {getattr(self, name)}")

@@ -34,6 +34,7 @@ class Source:
     """Where a data set comes from and how its pixels are normalised.
 
     Attributes:
+        shape: height, width and channels of an image.
         classes: number of labels.
         white: the pixel value that becomes 1.
         mean: of the pixels in [0, 1], for each channel.
@@ -43,6 +44,7 @@ class Source:
         splits: TFDS's names of the training and the test split.
     """
 
+    shape: tuple[int, int, int]
     classes: int
     white: float
     mean: tuple[float, ...]
@@ -53,8 +55,11 @@ class Source:
 
 SOURCES: dict[str, Source] = {
     # Of 1797 scanned digits, 8×8 in 17 shades, a fifth of each class is tested.
-    "digits": Source(classes=10, white=16, mean=(0.3053,), std=(0.3760,)),
+    "digits": Source(
+        shape=(8, 8, 1), classes=10, white=16, mean=(0.3053,), std=(0.3760,)
+    ),
     "mnist": Source(
+        shape=(28, 28, 1),
         classes=10,
         white=255,
         mean=(0.1307,),

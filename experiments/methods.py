@@ -74,7 +74,7 @@ METHODS: dict[str, Method] = {
     ),
     "l2": Method(
         label="L2",
-        source="Krogh and Hertz, A Simple Weight Decay Can Improve Generalization, 1991",
+        source="Krogh and Hertz, NeurIPS 1991",
         coefficients={"digits": 1e-5, "mnist": 1e-5},
         optimizer=lambda optimizer, coefficient, _: optax.chain(
             optax.add_decayed_weights(coefficient), optimizer

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-
 
 torch_kernel_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 """Uniform in ±1/√fan_in; the reference norms come from this."""
@@ -118,9 +118,21 @@ class CNN(nn.Module):
         return dense(x, self.classes)
 
 
-MODELS: dict[str, Callable[[int], nn.Module]] = {
-    "mlp": lambda classes: MLP(classes),
-    "cnn": lambda classes: CNN(classes),
-    "cnn_bn": lambda classes: CNN(classes, batch_norm=True),
+class Model(NamedTuple):
+    """An entry of :data:`MODELS`.
+
+    Attributes:
+        build: the network for a number of classes.
+        smallest: side of the smallest images of which pooling leaves something.
+    """
+
+    build: Callable[[int], nn.Module]
+    smallest: int = 1
+
+
+MODELS: dict[str, Model] = {
+    "mlp": Model(MLP),
+    "cnn": Model(CNN, smallest=10),
+    "cnn_bn": Model(lambda classes: CNN(classes, batch_norm=True), smallest=10),
 }
-"""By name: the network for a number of classes."""
+"""By name; a new model is one entry."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import csv
 import os
 from pathlib import Path
+import tempfile
 
 import matplotlib
 import numpy as np
@@ -108,10 +109,12 @@ def check_writable(out: Path) -> None:
         UserError: if not.
     """
     existing = next(p for p in [out, *out.absolute().parents] if p.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK):
+    try:
+        tempfile.TemporaryDirectory(dir=existing).cleanup()
+    except OSError as error:
         raise UserError(
-            f"cannot write to {out}: {existing} is not a folder that can be written"
-        )
+            f"cannot write to {out}: {existing}: {error.strerror}"
+        ) from error
 
 
 def _write_records(path: Path, records: Sequence[Record]) -> None:
@@ -125,9 +128,7 @@ def _write_records(path: Path, records: Sequence[Record]) -> None:
             )
 
 
-def draw_learning_curves(
-    path: Path, config: Config, records: Sequence[Record]
-) -> None:
+def draw_learning_curves(path: Path, config: Config, records: Sequence[Record]) -> None:
     """The paper's figure 2: test accuracy over the second phase.
 
     Lines are means over seeds and bands one standard deviation; plain training,
@@ -175,7 +176,9 @@ def draw_learning_curves(
     axes.set_ylim(settled.min() - margin, min(settled.max() + margin, 1.0))
     axes.set_xlabel("epoch on all data")
     axes.set_ylabel("test accuracy")
-    axes.set_title(f"{config.dataset}, {config.model}: after a warm start on half the data")
+    axes.set_title(
+        f"{config.dataset}, {config.model}: after a warm start on half the data"
+    )
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside right upper", frameon=False)

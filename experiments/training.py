@@ -19,7 +19,6 @@ import optax
 
 from experiments.config import Config
 from experiments.datasets import Dataset
-from experiments.errors import UserError
 from experiments.methods import METHODS
 from experiments.models import MODELS
 import swr_optax
@@ -91,18 +90,15 @@ def shuffled(
 
 
 def make_training(config: Config, dataset: Dataset, method_name: str) -> Training:
-    """Builds the functions that train a method.
-
-    Raises:
-        UserError: if the model does not fit the images.
-    """
+    """Builds the functions that train a method."""
     method = METHODS[method_name]
     coefficient = config.coefficient(method_name) or 0.0
-    model = MODELS[config.model](dataset.source.classes)
-    images, labels = jnp.asarray(dataset.train_images), jnp.asarray(dataset.train_labels)
-    sample = jax.ShapeDtypeStruct(
-        (config.batch_size, *images.shape[1:]), jnp.float32
+    model = MODELS[config.model].build(dataset.source.classes)
+    images, labels = (
+        jnp.asarray(dataset.train_images),
+        jnp.asarray(dataset.train_labels),
     )
+    sample = jax.ShapeDtypeStruct((config.batch_size, *images.shape[1:]), jnp.float32)
 
     def init_variables(key: jax.Array) -> tuple[Any, Any]:
         variables = model.init(key, jnp.zeros(sample.shape))
@@ -121,12 +117,6 @@ def make_training(config: Config, dataset: Dataset, method_name: str) -> Trainin
         return logits, updated.get("batch_stats", {})
 
     params, stats = jax.eval_shape(init_variables, jax.random.key(0))
-    if any(0 in leaf.shape for leaf in jax.tree.leaves(params)):
-        size = "×".join(map(str, images.shape[1:]))
-        raise UserError(
-            f"model {config.model!r} does not fit the {size} images of"
-            f" {config.dataset!r}: nothing is left of them after pooling"
-        )
     present = jax.ShapeDtypeStruct(sample.shape[:1], jnp.bool)
     plan = swr_optax.plan_rescaling(forward, params, sample, present, stats=stats)
     tx = method.optimizer(optax.adam(config.learning_rate), coefficient, plan)
@@ -174,9 +164,7 @@ def make_training(config: Config, dataset: Dataset, method_name: str) -> Trainin
     step_lane = jit(jax.vmap(step, in_axes=(0, 0, None, None)))
     epoch_lane = jit(jax.vmap(epoch, in_axes=(0, 0, None, None, None)))
 
-    def run_epoch(
-        state: TrainState, order: np.ndarray
-    ) -> tuple[TrainState, jax.Array]:
+    def run_epoch(state: TrainState, order: np.ndarray) -> tuple[TrainState, jax.Array]:
         examples = (order >= 0).sum(axis=(1, 2))
         steps = int((order[0] >= 0).any(axis=1).sum())
         if jax.default_backend() == "cpu" and config.model != "mlp":
@@ -194,11 +182,9 @@ def make_training(config: Config, dataset: Dataset, method_name: str) -> Trainin
     def count_correct(
         state: TrainState, images: jax.Array, labels: jax.Array
     ) -> jax.Array:
-        logits = model.apply(
-            {"params": state.params, "batch_stats": state.stats},
-            dataset.normalize(images),
-        )
-        return jnp.sum(logits.argmax(-1) == labels)
+        variables = {"params": state.params, "batch_stats": state.stats}
+        logits: Any = model.apply(variables, dataset.normalize(images))
+        return jnp.sum(jnp.argmax(logits, -1) == labels)
 
     @jax.jit
     @jax.vmap

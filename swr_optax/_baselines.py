@@ -136,14 +136,15 @@ def reset_head(
             f"plan has no group 'classifier', only {list(plan.groups)}: give"
             " plan_rescaling a group_fn that names one"
         )
-    leaves, structure = jax.tree.flatten(params)
-    initial = structure.flatten_up_to(initial_params)
-    rows = plan.match_params(params)
-    return structure.unflatten(
-        [
-            new if row is not None and plan.leaves[row].group == "classifier" else old
-            for row, old, new in zip(rows, leaves, initial, strict=True)
-        ]
+    groups = [
+        plan.leaves[row].group for row in plan.match_params(params) if row is not None
+    ]
+    by_leaf = jax.tree.unflatten(jax.tree.structure(params), groups)
+    return jax.tree.map(
+        lambda old, new, group: new if group == "classifier" else old,
+        params,
+        initial_params,
+        by_leaf,
     )
 
 

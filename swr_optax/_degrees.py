@@ -16,8 +16,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 import dataclasses
 import math
+import typing
 from typing import Any, Literal, NamedTuple
 
+import jax
 from jax.extend import core
 import jax.numpy as jnp
 import numpy as np
@@ -154,9 +156,7 @@ class Walk:
 
         rule = RULES.get(name, nonlinear)
         degree = rule(self, eqn, operands)
-        leaves = {
-            value.leaf for value in operands if value.data or value.degree.any()
-        }
+        leaves = {value.leaf for value in operands if value.data or value.degree.any()}
         origin = Value(
             degree=degree,
             data=any(value.data for value in operands),
@@ -173,12 +173,12 @@ class Walk:
     def constant(self, value: Any) -> Value:
         """The value of a literal or of an array that the network closes over."""
         number = None
-        if jnp.issubdtype(jnp.result_type(value), jnp.number):
-            if 0 < np.size(value) <= LARGEST_CONSTANT:
-                array = np.asarray(value)
-                first = array.flat[0]
-                if np.all(array == first) or (first != first and array.size == 1):
-                    number = float(np.real(first))
+        numeric = jnp.issubdtype(jnp.result_type(value), jnp.number)
+        if numeric and 0 < np.size(value) <= LARGEST_CONSTANT:
+            array = np.asarray(value)
+            first = array.flat[0]
+            if np.array_equal(array, np.full_like(array, first), equal_nan=True):
+                number = float(np.real(first))
         return Value(self.zero, constant=number)
 
     # What the rules tell the walk.
@@ -272,22 +272,24 @@ def _meet(
     walk: Walk, eqn: core.JaxprEqn, operands: Sequence[Value], sign: int
 ) -> Degree:
     left, right = operands
-    shapes = [atom.aval.ndim for atom in eqn.invars]
+    ranks = [_rank(atom) for atom in eqn.invars]
     walk.multiplies(left, right)
     walk.multiplies(right, left)
     if right.data:
-        walk.acts(left, shapes[1])
+        walk.acts(left, ranks[1])
     if left.data:
-        walk.acts(right, shapes[0])
+        walk.acts(right, ranks[0])
     if eqn.primitive.name in ("mul", "div"):
         _normalise(walk, left.degree, right, left.data, sign)
         _normalise(walk, sign * right.degree, left, right.data, 1)
     return left.degree + sign * right.degree
 
 
-def _normalise(
-    walk: Walk, degree: Degree, other: Value, data: bool, sign: int
-) -> None:
+def _rank(atom: core.Var | core.Literal) -> int:
+    return len(typing.cast(jax.core.ShapedArray, atom.aval).shape)
+
+
+def _normalise(walk: Walk, degree: Degree, other: Value, data: bool, sign: int) -> None:
     """Demands that a running statistic cancels the scale of what it measured.
 
     In evaluation mode a stored deviation divides the data, and any change of it
@@ -298,9 +300,7 @@ def _normalise(
     if data and not other.data and other.degree[statistics].any():
         row = degree.copy()
         row[statistics] += sign * other.degree[statistics]
-        names = ", ".join(
-            walk.paths[i] for i in statistics if other.degree[i]
-        )
+        names = ", ".join(walk.paths[i] for i in statistics if other.degree[i])
         walk.require(row, f"{names} must follow the scale of what it measures")
 
 
@@ -315,9 +315,7 @@ def power(exponent: float | str) -> Rule:
     return rule
 
 
-def general_power(
-    walk: Walk, eqn: core.JaxprEqn, operands: Sequence[Value]
-) -> Degree:
+def general_power(walk: Walk, eqn: core.JaxprEqn, operands: Sequence[Value]) -> Degree:
     """Degree times the exponent if that is a known number."""
     base, exponent = operands
     if exponent.constant is None:
@@ -368,9 +366,7 @@ def compare(walk: Walk, eqn: core.JaxprEqn, operands: Sequence[Value]) -> Degree
     return walk.zero
 
 
-def update_slice(
-    walk: Walk, eqn: core.JaxprEqn, operands: Sequence[Value]
-) -> Degree:
+def update_slice(walk: Walk, eqn: core.JaxprEqn, operands: Sequence[Value]) -> Degree:
     """The array and what is written into it must agree; the rest are indices."""
     return agree(walk, eqn, operands[:2])
 
@@ -386,7 +382,7 @@ def lookup(walk: Walk, eqn: core.JaxprEqn, operands: Sequence[Value]) -> Degree:
     table, indices = operands
     if indices.data:
         walk.multiplies(table, indices)
-        walk.acts(table, eqn.outvars[0].aval.ndim)
+        walk.acts(table, _rank(eqn.outvars[0]))
     return table.degree
 
 
@@ -397,9 +393,7 @@ def cast(walk: Walk, eqn: core.JaxprEqn, operands: Sequence[Value]) -> Degree:
     return nonlinear(walk, eqn, operands)
 
 
-def nonlinear(
-    walk: Walk, eqn: core.JaxprEqn, operands: Sequence[Value]
-) -> Degree:
+def nonlinear(walk: Walk, eqn: core.JaxprEqn, operands: Sequence[Value]) -> Degree:
     """Operands must have degree zero: also the rule for unknown primitives."""
     for value in operands:
         walk.require(

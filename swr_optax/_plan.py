@@ -156,7 +156,7 @@ class RescalingPlan:
             if path not in present
             and not any(_paths.is_below(path, place) for place in masked)
         ]
-        surplus = [path for path in sorted(present - {*masked} - {*expected})]
+        surplus = sorted(present - {*masked} - {*expected})
         if missing or surplus:
             raise ValueError(
                 f"{what} do not fit the plan: missing {', '.join(missing) or 'none'};"
@@ -217,9 +217,7 @@ def _report(plan: RescalingPlan) -> list[str]:
         scale = "·".join(f"c({factor})" for factor in factors) or "1: it stays"
         lines.append(f"{name} × {scale}")
     still = [
-        leaf.path
-        for i, leaf in enumerate(plan.leaves)
-        if not plan.exponents[i].any()
+        leaf.path for i, leaf in enumerate(plan.leaves) if not plan.exponents[i].any()
     ]
     for title, words in (
         ("left alone", still),

@@ -163,7 +163,7 @@ def _tie_statistics(
     walk: Walk, shapes: Any, values: Sequence[Value], stats: Any, offset: int
 ) -> list[Value]:
     """Demands that returned statistics scale as given ones; returns the rest."""
-    structure = jax.tree.structure(stats)
+    structure: Any = jax.tree.structure(stats)
     expected = [jnp.shape(leaf) for leaf in jax.tree.leaves(stats)]
 
     def is_statistics(node: Any) -> bool:

@@ -25,9 +25,10 @@ def rescale(
 
     Example:
         >>> import jax.numpy as jnp, swr_optax
+        >>> def apply(params, x):
+        ...     return (x @ params["w1"] + params["b1"]) @ params["w2"]
         >>> params = {"w1": jnp.ones((4, 8)), "b1": jnp.ones(8), "w2": jnp.ones((8, 2))}
-        >>> plan = swr_optax.plan_rescaling(
-        ...     lambda p, x: (x @ p["w1"] + p["b1"]) @ p["w2"], params, jnp.ones((1, 4)))
+        >>> plan = swr_optax.plan_rescaling(apply, params, jnp.ones((1, 4)))
         >>> doubled = swr_optax.rescale(params, jnp.log(jnp.array([2., 1.])), plan)
         >>> [f"{doubled[name].max():.3f}" for name in ("w1", "b1", "w2")]
         ['2.000', '2.000', '1.000']
@@ -67,11 +68,13 @@ def scaled(
 ) -> Any:
     """The tree with each leaf times the exponential of its row's log factor."""
     leaves, structure = jax.tree.flatten(tree, is_leaf=is_masked)
-    return structure.unflatten(
+    factors = jnp.exp(log_factors)
+    return jax.tree.unflatten(
+        structure,
         [
-            (jnp.exp(log_factors[row]) * leaf).astype(leaf.dtype)
+            (factors[row] * leaf).astype(leaf.dtype)
             if row is not None and plan.exponents[row].any()
             else leaf
             for row, leaf in zip(rows, leaves, strict=True)
-        ]
+        ],
     )

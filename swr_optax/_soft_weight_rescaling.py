@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ from swr_optax._plan import RescalingPlan
 from swr_optax._rescale import leaf_log_scalers, scaled
 from swr_optax.metrics import norms_by_row, weight_norms
 
-Coefficient = jax.typing.ArrayLike | optax.Schedule
+Coefficient: TypeAlias = jax.typing.ArrayLike | optax.Schedule
 """A number from 0 to 1, or a schedule: a function from step to such a number."""
 
 
@@ -30,7 +30,7 @@ class SoftWeightRescalingState(NamedTuple):
         log_scalers: log c of the last step; shape (layers,).
     """
 
-    count: jax.Array
+    count: jax.Array  # type: ignore[assignment]
     reference_norms: jax.Array
     log_scalers: jax.Array
 
@@ -131,8 +131,9 @@ def soft_weight_rescaling(
         if params is None:
             raise ValueError(NO_PARAMS_MSG)
         rows = plan.match_params(params)
-        leaves, tree = jax.tree.flatten(params, is_leaf=is_masked)
-        changes = tree.flatten_up_to(updates)
+        leaves = jax.tree.leaves(params, is_leaf=is_masked)
+        structure: Any = jax.tree.structure(params, is_leaf=is_masked)
+        changes = structure.flatten_up_to(updates)
         moved = {
             row: _widened(leaf) + change
             for row, leaf, change in zip(rows, leaves, changes, strict=True)
@@ -165,7 +166,7 @@ def soft_weight_rescaling(
             else change
             for row, leaf, change in zip(rows, leaves, changes, strict=True)
         ]
-        return tree.unflatten(rescaled), SoftWeightRescalingState(
+        return structure.unflatten(rescaled), SoftWeightRescalingState(
             count=optax.safe_increment(state.count),
             reference_norms=references,
             log_scalers=log_scalers,
@@ -232,9 +233,10 @@ def rescale_statistics(
             holds no :class:`SoftWeightRescalingState`, or if ``previous`` is
             needed and missing.
     """
-    log_scalers = sum(s.log_scalers for s in _rescaling_states(opt_state))
+    states = _rescaling_states(opt_state)
+    log_scalers = jnp.sum(jnp.stack([s.log_scalers for s in states]), axis=0)
     if previous is not None:
-        now = _rescaling_states(opt_state)[0].count
+        now = states[0].count
         before = _rescaling_states(previous)[0].count
         log_scalers = jnp.where(now != before, log_scalers, 0.0)
     else:
@@ -279,8 +281,9 @@ def _check_coefficient(value: Coefficient, name: str) -> None:
             f"{name} must be a scalar, not of shape {np.shape(value)}: use vmap for"
             " many coefficients"
         )
-    if not 0 <= float(value) <= 1:
-        raise ValueError(f"{name} must be from 0 to 1, not {float(value):g}")
+    number = np.asarray(value).item()
+    if not 0 <= number <= 1:
+        raise ValueError(f"{name} must be from 0 to 1, not {number:g}")
 
 
 def _is_zero(value: Coefficient) -> bool:
@@ -295,7 +298,7 @@ def _at(value: Coefficient, count: jax.Array) -> jax.typing.ArrayLike:
 def _log_scalers(
     norms: jax.Array, references: jax.Array, coefficients: jax.Array
 ) -> jax.Array:
-    """log c of each layer; zero where a norm is zero or not finite."""
+    """Log c of each layer; zero where a norm is zero or not finite."""
     usable = (norms > 0) & (references > 0) & jnp.isfinite(norms)
     safe = jnp.where(usable, norms, 1.0)
     less_one = coefficients.astype(norms.dtype) * (references - safe) / safe

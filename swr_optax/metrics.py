@@ -55,9 +55,7 @@ def weight_growth(
     return jnp.where(initial > 0, weight_norms(params, plan) / safe, 1.0)
 
 
-def norms_by_row(
-    leaves: Mapping[int, jax.Array], plan: RescalingPlan
-) -> jax.Array:
+def norms_by_row(leaves: Mapping[int, jax.Array], plan: RescalingPlan) -> jax.Array:
     """Norms of the plan's weights among leaves that are keyed by their row."""
     dtype = jnp.result_type(jnp.float32, *(jnp.abs(x).dtype for x in leaves.values()))
     return jnp.stack(

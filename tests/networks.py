@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from paper_rules import PaperLayer
 from sklearn.datasets import load_digits
 
 from experiments.models import MODELS
+from paper_rules import PaperLayer
 import swr_optax
 
 
@@ -82,7 +82,7 @@ LAYERS = {
 
 def network(name, seed=0):
     """A paper's network with PyTorch's initialisation."""
-    model = MODELS[name](10)
+    model = MODELS[name].build(10)
     variables = model.init(jax.random.key(seed), images(1))
     return Network(
         model, variables["params"], variables.get("batch_stats", {}), LAYERS[name]

@@ -3,11 +3,11 @@
 import chex
 import jax
 import jax.numpy as jnp
-from networks import network
 import numpy as np
 import optax
 import pytest
 
+from networks import network
 import swr_optax
 
 

@@ -21,7 +21,7 @@ def test_a_chain_gives_the_papers_cumulative_products(priority):
 
 
 def test_norms_come_first_where_both_cannot_be_had():
-    """x + w2 (w1 x): the branch must not scale, and the norms want it to."""
+    """X + w2 (w1 x): the branch must not scale, and the norms want it to."""
     rows = np.array([[1.0, 1.0]])
     np.testing.assert_array_equal(
         solve_exponents(rows, [0, 1], "norms"), [[1, 0], [0, 1]]
@@ -56,7 +56,9 @@ def test_each_priority_keeps_its_promise(seed, leaves, count, data):
     t = solve_exponents(rows, weights, "function") @ wanted
     np.testing.assert_allclose(rows @ t, 0, atol=1e-8)
     # Nearest: what is missing of the wish is orthogonal to all that is allowed.
-    projector = np.eye(leaves) - np.linalg.pinv(rows) @ rows if count else np.eye(leaves)
+    projector = (
+        np.eye(leaves) - np.linalg.pinv(rows) @ rows if count else np.eye(leaves)
+    )
     missing = np.zeros(leaves)
     missing[weights] = wanted - t[weights]
     np.testing.assert_allclose(projector @ missing, 0, atol=1e-8)

@@ -18,7 +18,9 @@ CASES = {
     # Degrees add or subtract.
     "mul": lambda a, b: a * b,
     "dot_general": lambda a, b: a @ b.T,
-    "conv_general_dilated": lambda a, b: lax.conv(a[None, None], b[None, None], (1, 1), "SAME"),
+    "conv_general_dilated": lambda a, b: lax.conv(
+        a[None, None], b[None, None], (1, 1), "SAME"
+    ),
     "div": lambda a, b: a / b,
     # Degree times an exponent.
     "square": lambda a, b: lax.square(a) * b,
@@ -35,10 +37,12 @@ CASES = {
     "imag": lambda a, b: jnp.imag(lax.complex(a, a)) * b,
     "conj": lambda a, b: jnp.abs(jnp.conj(lax.complex(a, a))) * b,
     "name": lambda a, b: checkpoint_name(a, "a") * b,
-    "sharding_constraint": lambda a, b: lax.with_sharding_constraint(
-        a, jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    )
-    * b,
+    "sharding_constraint": lambda a, b: (
+        lax.with_sharding_constraint(
+            a, jax.sharding.SingleDeviceSharding(jax.devices()[0])
+        )
+        * b
+    ),
     "reduce_precision": lambda a, b: lax.reduce_precision(a, 11, 52) * b,
     "reshape": lambda a, b: a.reshape(4, 3) * b.reshape(4, 3),
     "broadcast_in_dim": lambda a, b: jnp.broadcast_to(a, (2, 3, 4)) * b,
@@ -55,10 +59,9 @@ CASES = {
     "reduce_min": lambda a, b: a.min(0) * b,
     "reduce_window_sum": lambda a, b: nn.avg_pool(a[..., None], (2,)) * b[:, :1, None],
     "reduce_window_max": lambda a, b: nn.max_pool(a[..., None], (2,)) * b[:, :1, None],
-    "reduce_window_min": lambda a, b: nn.pool(
-        a[..., None], jnp.inf, lax.min, (2,), (1,), "VALID"
-    )
-    * b[:, :1, None],
+    "reduce_window_min": lambda a, b: (
+        nn.pool(a[..., None], jnp.inf, lax.min, (2,), (1,), "VALID") * b[:, :1, None]
+    ),
     "cumsum": lambda a, b: jnp.cumsum(a, 1) * b,
     "cummax": lambda a, b: lax.cummax(a) * b,
     "cummin": lambda a, b: lax.cummin(a) * b,

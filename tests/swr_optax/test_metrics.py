@@ -2,9 +2,9 @@
 
 import jax
 import jax.numpy as jnp
-from networks import network
 import numpy as np
 
+from networks import network
 from swr_optax import metrics
 
 
@@ -30,7 +30,10 @@ def test_growth_is_the_ratio_of_norms():
 
 def test_growth_from_nothing_is_one():
     net = network("mlp")
-    start = {**net.params, "Dense_2": jax.tree.map(jnp.zeros_like, net.params["Dense_2"])}
+    start = {
+        **net.params,
+        "Dense_2": jax.tree.map(jnp.zeros_like, net.params["Dense_2"]),
+    }
     np.testing.assert_allclose(
         metrics.weight_growth(net.params, start, net.plan())[2], 1
     )

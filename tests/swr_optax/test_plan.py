@@ -1,10 +1,10 @@
 """The plan as an object: its table, JSON, and matching of parameters."""
 
 import jax
-from networks import network
 import numpy as np
 import pytest
 
+from networks import network
 from swr_optax import RescalingPlan
 
 TABLE = """\
@@ -31,8 +31,17 @@ def test_prints_as_a_table():
     columns = [line.split() for line in lines]
     assert columns == [line.split() for line in TABLE.splitlines()]
     table = lines[2:9]
-    assert len({line.index(group) for line, group in zip(
-        table[1:], ["feature"] * 4 + ["classifier"] * 2, strict=True)}) == 1
+    assert (
+        len(
+            {
+                line.index(group)
+                for line, group in zip(
+                    table[1:], ["feature"] * 4 + ["classifier"] * 2, strict=True
+                )
+            }
+        )
+        == 1
+    )
 
 
 @pytest.mark.parametrize("name", ["mlp", "cnn_bn"])

@@ -3,12 +3,12 @@
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from networks import LAYERS, images, network, random_network
 import numpy as np
-import paper_rules
 import pytest
 
 from experiments.models import MODELS
+from networks import LAYERS, images, network, random_network
+import paper_rules
 import swr_optax
 from swr_optax import SoftWeightRescalingState
 
@@ -319,19 +319,23 @@ def test_a_huge_network_costs_nothing():
 
 def test_a_network_without_weights_is_refused():
     with pytest.raises(ValueError, match="multiplies its inputs by none"):
-        swr_optax.plan_rescaling(lambda p, x: x + p["b"], {"b": jnp.ones(3)}, jnp.ones(3))
+        swr_optax.plan_rescaling(
+            lambda p, x: x + p["b"], {"b": jnp.ones(3)}, jnp.ones(3)
+        )
 
 
 def test_integer_parameters_are_refused():
     with pytest.raises(TypeError, match="parameter w has dtype int32, which cannot"):
         swr_optax.plan_rescaling(
-            lambda p, x: x @ p["w"], {"w": jnp.ones((3, 3), jnp.int32)}, jnp.ones((1, 3))
+            lambda p, x: x @ p["w"],
+            {"w": jnp.ones((3, 3), jnp.int32)},
+            jnp.ones((1, 3)),
         )
 
 
 def test_an_unknown_priority_is_refused():
     net = network("mlp")
-    with pytest.raises(ValueError, match="priority must be one of .* not 'speed'"):
+    with pytest.raises(ValueError, match=r"priority must be one of .* not 'speed'"):
         net.plan(priority="speed")
 
 

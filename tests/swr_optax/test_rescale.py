@@ -3,11 +3,11 @@
 import chex
 import jax
 import jax.numpy as jnp
-from networks import random_network
 import numpy as np
-import paper_rules
 import pytest
 
+from networks import random_network
+import paper_rules
 import swr_optax
 
 

@@ -3,10 +3,10 @@
 import dataclasses
 
 import jax.numpy as jnp
-from networks import network
 import numpy as np
 import pytest
 
+from networks import network
 import swr_optax
 
 

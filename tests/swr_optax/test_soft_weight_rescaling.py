@@ -1,18 +1,17 @@
 """The transformation against the paper, Optax and hard cases."""
 
-
 import chex
 import flax.serialization
 from hypothesis import given, settings, strategies as st
 import jax
 import jax.numpy as jnp
-from networks import digits, network
 import numpy as np
 import optax
 import orbax.checkpoint as ocp
-import paper_rules
 import pytest
 
+from networks import digits, network
+import paper_rules
 import swr_optax
 from swr_optax import metrics
 
@@ -157,7 +156,7 @@ def test_theorem_2_and_the_lipschitz_bound(shape, coefficient, bound, outward, s
 
 
 def largest_step(weight, direction, bound):
-    """t ≥ 0 with ‖W + t D‖² = ‖W‖² + B."""
+    """The t ≥ 0 with ‖W + t D‖² = ‖W‖² + B."""
     w, d = np.ravel(weight).astype(np.float64), np.ravel(direction).astype(np.float64)
     a, b = d @ d, w @ d
     return float((-b + np.sqrt(b * b + a * bound)) / a)
@@ -214,7 +213,9 @@ def test_theorem_3_layers_stay_balanced(coefficient, factors, seed):
 # Exactness.
 
 
-@pytest.mark.parametrize("zero", [0, 0.0, np.float32(0), {"feature": 0, "classifier": 0}])
+@pytest.mark.parametrize(
+    "zero", [0, 0.0, np.float32(0), {"feature": 0, "classifier": 0}]
+)
 def test_zero_changes_nothing_to_the_bit(zero):
     params, plan = two_layers()
     moves = randomly(params)
@@ -326,9 +327,7 @@ def test_half_precision_parameters_keep_their_type_and_the_right_norm(dtype):
     moves = jax.tree.map(lambda p: p, params)  # Doubles every weight.
     rescaled, _ = tx.update(moves, state, params)
     chex.assert_trees_all_equal_dtypes(rescaled, params)
-    found = norms_of(
-        jax.tree.map(np.float32, optax.apply_updates(params, rescaled))
-    )
+    found = norms_of(jax.tree.map(np.float32, optax.apply_updates(params, rescaled)))
     start = norms_of(jax.tree.map(np.float32, params))
     np.testing.assert_allclose(found, 1.75 * start, rtol=4e-3)
 
@@ -349,7 +348,6 @@ def test_float64_parameters_get_float64_norms():
 
 
 # As an Optax transformation.
-
 
 
 OPTIMIZERS = {
@@ -374,9 +372,7 @@ def test_chains_after_an_optimizer(optimizer):
     chex.assert_trees_all_equal_shapes_and_dtypes(state, new_state)
     moved = norms_of(optax.apply_updates(params, moves))
     found = norms_of(optax.apply_updates(params, rescaled))
-    np.testing.assert_allclose(
-        found, 0.75 * moved + 0.25 * norms_of(params), rtol=1e-6
-    )
+    np.testing.assert_allclose(found, 0.75 * moved + 0.25 * norms_of(params), rtol=1e-6)
 
 
 def test_does_not_retrace():
@@ -674,7 +670,9 @@ def test_refuses_coefficients_outside_the_unit_interval(coefficient):
 
 def test_refuses_groups_that_the_plan_does_not_have():
     _, plan = two_layers()
-    with pytest.raises(ValueError, match=r"unknown \['head'\], missing \['classifier'\]"):
+    with pytest.raises(
+        ValueError, match=r"unknown \['head'\], missing \['classifier'\]"
+    ):
         swr_optax.soft_weight_rescaling({"feature": 0.1, "head": 0.1}, plan)
 
 
@@ -693,7 +691,9 @@ def test_refuses_negative_reset_steps():
 def test_missing_params_raise_what_optax_raises():
     params, plan = two_layers()
     tx = swr_optax.soft_weight_rescaling(0.1, plan)
-    with pytest.raises(ValueError, match="requires the current value of parameters") as e:
+    with pytest.raises(
+        ValueError, match="requires the current value of parameters"
+    ) as e:
         tx.update(params, tx.init(params))
     with pytest.raises(ValueError, match="requires the current value of") as optax_s:
         optax.adamw(0.1).update(params, optax.adamw(0.1).init(params))

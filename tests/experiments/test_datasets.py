@@ -1,0 +1,115 @@
+"""Data sets: bundled, prepared by TFDS, and absent."""
+
+import os
+from pathlib import Path
+import shutil
+import time
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments import datasets
+from experiments.datasets import load_dataset
+from experiments.errors import UserError
+
+prepared = pytest.mark.skipif(
+    "TFDS_DATA_DIR" not in os.environ, reason="needs TFDS_DATA_DIR"
+)
+
+
+def check(dataset):
+    for part in ("train", "test"):
+        images = getattr(dataset, f"{part}_images")
+        labels = getattr(dataset, f"{part}_labels")
+        assert images.dtype == np.uint8
+        assert images.shape[1:] == dataset.source.shape
+        assert labels.dtype == np.int32
+        assert len(images) == len(labels)
+        assert set(labels) == set(range(dataset.source.classes))
+    pixels = np.asarray(dataset.normalize(jnp.asarray(dataset.train_images)))
+    assert pixels.dtype == np.float32
+    np.testing.assert_allclose(pixels.mean((0, 1, 2)), 0, atol=0.01)
+    np.testing.assert_allclose(pixels.std((0, 1, 2)), 1, atol=0.01)
+
+
+def test_digits_are_split_alike_every_time():
+    dataset = load_dataset("digits")
+    check(dataset)
+    assert dataset.train_images.shape == (1437, 8, 8, 1)
+    assert dataset.test_images.shape == (360, 8, 8, 1)
+    np.testing.assert_array_equal(
+        dataset.test_labels, load_dataset("digits").test_labels
+    )
+    # No image is in both, but for true duplicates, of which there are none.
+    together = np.concatenate([dataset.train_images, dataset.test_images])
+    assert len(np.unique(together, axis=0)) == 1797
+
+
+@prepared
+def test_mnist_is_decoded_once_and_then_loads_in_under_a_second(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    decoded = load_dataset("mnist")
+    check(decoded)
+    assert decoded.train_images.shape == (60000, 28, 28, 1)
+    assert decoded.test_images.shape == (10000, 28, 28, 1)
+    start = time.perf_counter()
+    cached = load_dataset("mnist")
+    assert time.perf_counter() - start < 1
+    np.testing.assert_array_equal(cached.train_images, decoded.train_images)
+    np.testing.assert_array_equal(cached.test_labels, decoded.test_labels)
+    files = {path.name for path in tmp_path.rglob("*") if path.is_file()}
+    assert files == {
+        f"{part}_{kind}.npy"
+        for part in ("train", "test")
+        for kind in ("images", "labels")
+    }
+
+
+@prepared
+def test_the_cache_belongs_to_the_data_not_to_their_place(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    source = Path(os.environ["TFDS_DATA_DIR"]) / "mnist"
+    shutil.copytree(source, tmp_path / "copy" / "mnist")
+    load_dataset("mnist", str(tmp_path / "copy"))
+    shutil.rmtree(tmp_path / "copy" / "mnist" / "3.0.1")
+    shutil.copytree(source, tmp_path / "moved" / "mnist")
+    for record in (tmp_path / "moved").rglob("*array_record*"):
+        record.chmod(0o600)
+        record.unlink()  # Only the cache can answer now.
+    assert len(load_dataset("mnist", str(tmp_path / "moved")).test_labels) == 10000
+
+
+@prepared
+def test_data_that_cannot_be_read_are_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    shutil.copytree(Path(os.environ["TFDS_DATA_DIR"]) / "mnist", tmp_path / "mnist")
+    for record in tmp_path.rglob("*train.array_record*"):
+        record.chmod(0o600)
+        record.write_bytes(b"not a record")
+    with pytest.raises(UserError, match=r"mnist/3\.0\.1 cannot be read \(") as error:
+        load_dataset("mnist", str(tmp_path))
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_what_is_neither_prepared_nor_reachable_fails_in_seconds(tmp_path):
+    start = time.perf_counter()
+    with pytest.raises(
+        UserError, match=r"mnist is not prepared in .* and cannot be downloaded"
+    ) as error:
+        datasets._prepare(tmp_path, "mnist", "http://127.0.0.1:9/mnist.gz")
+    assert time.perf_counter() - start < datasets.REACHABLE_SECONDS + 1
+    assert "\n" not in str(error.value)
+    assert "--data-dir" in str(error.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_newest_version_counts(tmp_path):
+    for version in ("3.0.1", "3.0.10", "2.9.0"):
+        folder = tmp_path / "mnist" / version
+        folder.mkdir(parents=True)
+        (folder / "dataset_info.json").write_text("{}")
+    (tmp_path / "mnist" / "9.9.9").mkdir()  # Without the file it is unfinished.
+    assert datasets._prepared(tmp_path, "mnist").name == "3.0.10"
+    assert datasets._prepared(tmp_path, "cifar10") is None
