@@ -32,6 +32,9 @@ Degree = np.ndarray
 Role = Literal["weight", "shift", "statistic", "frozen", "unused"]
 """What a leaf is to the network; see :class:`swr_optax.RescalingPlan`."""
 
+Kind = Literal["exact", "unknown", "approximate"]
+"""What a requirement is to the plan; see :class:`Requirement`."""
+
 LARGEST_EPSILON = 1e-2
 """Numbers up to this size, added to a value, count as a numerical epsilon."""
 
@@ -63,13 +66,15 @@ class Requirement:
 
     Attributes:
         row: the coefficients, one for each leaf.
-        kind: ``"exact"`` rows decide the scalers.  ``"approximate"`` rows do
-            not: they only tell where a small constant makes a rule inexact.
+        kind: ``"exact"`` rows decide the scalers, and ``"unknown"`` ones, which
+            stand for primitives without a rule, do too but are always reported.
+            ``"approximate"`` rows decide nothing: they tell where a small
+            constant makes a rule inexact.
         words: where in the network this comes from, for the plan's report.
     """
 
     row: Degree
-    kind: Literal["exact", "approximate"]
+    kind: Kind
     words: str
 
 
@@ -154,7 +159,7 @@ class Walk:
             self.calls.pop()
             return results
 
-        rule = RULES.get(name, nonlinear)
+        rule = RULES.get(name, unknown)
         degree = rule(self, eqn, operands)
         leaves = {value.leaf for value in operands if value.data or value.degree.any()}
         origin = Value(
@@ -187,7 +192,7 @@ class Walk:
         self,
         row: Degree,
         words: str,
-        kind: Literal["exact", "approximate"] = "exact",
+        kind: Kind = "exact",
     ) -> None:
         """Demands ``row @ s == 0``."""
         if row.any():
@@ -394,12 +399,24 @@ def cast(walk: Walk, eqn: core.JaxprEqn, operands: Sequence[Value]) -> Degree:
 
 
 def nonlinear(walk: Walk, eqn: core.JaxprEqn, operands: Sequence[Value]) -> Degree:
-    """Operands must have degree zero: also the rule for unknown primitives."""
+    """Operands must have degree zero, and the result has."""
     for value in operands:
         walk.require(
             value.degree,
             f"{walk.name(value)} feeds {eqn.primitive.name!r}, which is not"
             " homogeneous: its scale must not change",
+        )
+    return walk.zero
+
+
+def unknown(walk: Walk, eqn: core.JaxprEqn, operands: Sequence[Value]) -> Degree:
+    """What is not in the table may do anything, so nothing that it takes scales."""
+    for value in operands:
+        walk.require(
+            value.degree,
+            f"{walk.name(value)} feeds {eqn.primitive.name!r}, for which there is no"
+            " rule: its scale must not change",
+            "unknown",
         )
     return walk.zero
 
@@ -425,6 +442,7 @@ RULES: dict[str, Rule] = {
     "imag": keep,
     "conj": keep,
     "name": keep,
+    "stop_gradient": keep,
     "reduce_precision": keep,
     "sharding_constraint": keep,
     "reshape": keep,
@@ -474,8 +492,24 @@ RULES: dict[str, Rule] = {
     "is_finite": forget,
     "argmax": forget,
     "argmin": forget,
+    # Operands must not scale.
+    "exp": nonlinear,
+    "exp2": nonlinear,
+    "expm1": nonlinear,
+    "log": nonlinear,
+    "log1p": nonlinear,
+    "logistic": nonlinear,
+    "tanh": nonlinear,
+    "sin": nonlinear,
+    "cos": nonlinear,
+    "erf": nonlinear,
+    "erfc": nonlinear,
+    "erf_inv": nonlinear,
+    "floor": nonlinear,
+    "ceil": nonlinear,
+    "round": nonlinear,
 }
-"""What each primitive does with degrees; any other one is :func:`nonlinear`."""
+"""What each primitive does with degrees; any other one is :func:`unknown`."""
 
 CALLS: dict[str, str] = {
     "jit": "jaxpr",

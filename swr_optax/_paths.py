@@ -18,9 +18,15 @@ def named_leaves(tree: Any) -> list[tuple[str, Any]]:
     """
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_masked)
     return [
-        (jax.tree_util.keystr(path, simple=True, separator=SEPARATOR), leaf)
+        (jax.tree_util.keystr(_named(path), simple=True, separator=SEPARATOR), leaf)
         for path, leaf in leaves
     ]
+
+
+def _named(path: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Without the attribute in which a Flax nnx variable holds its array."""
+    inner = path and isinstance(path[-1], jax.tree_util.GetAttrKey)
+    return path[:-1] if inner and path[-1].name == "value" else path
 
 
 def is_masked(node: Any) -> bool:

@@ -56,8 +56,9 @@ class RescalingPlan:
         output_exponents: the same for the network's outputs: under the plan
             output ``k`` is multiplied by ``exp(output_exponents[k] @ log(c))``.
         priority: which promise the plan keeps where not both can be kept.
-        unmet: what the priority leaves unmet, in words; empty if rescaling
-            preserves the network's function up to the outputs' constants.
+        unmet: what the priority leaves unmet, in words, and which leaves are
+            left alone for want of a rule; empty if rescaling preserves the
+            network's function up to the outputs' constants and scales it all.
         approximations: where numerical epsilons make that approximate.
     """
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from swr_optax._constraints import Priority, solve_exponents
-from swr_optax._degrees import Role, Value, Walk
+from swr_optax._degrees import Kind, Role, Value, Walk
 from swr_optax._paths import named_leaves
 from swr_optax._plan import Leaf, RescalingPlan, check_inexact
 
@@ -123,18 +123,21 @@ def plan_rescaling(
         )
 
     outputs = _tie_statistics(walk, shapes, values, stats, len(param_leaves))
-    exact = [r.row for r in walk.requirements if r.kind == "exact"]
+    exact = [r.row for r in walk.requirements if r.kind != "approximate"]
     rows = np.unique(np.reshape(exact, (-1, len(paths))), axis=0)
     exponents = solve_exponents(rows, walk.weights, priority)
     groups = _groups(walk, group_fn)
 
-    def missed(kind: str) -> tuple[str, ...]:
+    def reported(*kinds: Kind) -> tuple[str, ...]:
         return tuple(
             dict.fromkeys(
                 requirement.words
                 for requirement in walk.requirements
-                if requirement.kind == kind
-                and np.abs(requirement.row @ exponents).max() > UNMET
+                if requirement.kind in kinds
+                and (
+                    requirement.kind == "unknown"
+                    or np.abs(requirement.row @ exponents).max() > UNMET
+                )
             )
         )
 
@@ -154,8 +157,8 @@ def plan_rescaling(
         output_exponents=np.reshape([v.degree for v in outputs], (-1, len(paths)))
         @ exponents,
         priority=priority,
-        unmet=missed("exact"),
-        approximations=missed("approximate"),
+        unmet=reported("exact", "unknown"),
+        approximations=reported("approximate"),
     )
 
 

@@ -61,7 +61,7 @@ def orders(seeds, dataset, epoch=1, batch=128):
 def test_an_epoch_is_a_plain_loop_over_batches(model):
     """Also the last, smaller batch, of 44 images, and BatchNorm's statistics."""
     dataset = enlarged()
-    config = Config(model=model, batch_size=128)
+    config = Config(dataset="mnist", model=model, batch_size=128)
     training = make_training(config, dataset, "swr")
     state = training.initialize([7])
     one = jax.tree.map(lambda leaf: leaf[0], state)
@@ -140,7 +140,7 @@ def test_a_seed_is_the_same_alone_and_in_company():
 
 def test_evaluation_is_in_evaluation_mode_on_the_test_set():
     dataset = enlarged()
-    training = make_training(Config(model="cnn_bn"), dataset, "swr")
+    training = make_training(Config(dataset="mnist", model="cnn_bn"), dataset, "swr")
     state = training.initialize([0])
     start = jax.tree.map(jnp.copy, state.params)
     for epoch in range(2):
