@@ -162,6 +162,8 @@ def _prepare(root: Path, name: str, address: str) -> Path:
         )
     import tensorflow_datasets as tfds
 
+    if not sys.stderr.isatty():
+        tfds.disable_progress_bar()  # It would flood a log.
     try:
         builder = tfds.builder(name, data_dir=root, file_format="array_record")
         builder.download_and_prepare()

@@ -131,8 +131,8 @@ def _write_records(path: Path, records: Sequence[Record]) -> None:
 def draw_learning_curves(path: Path, config: Config, records: Sequence[Record]) -> None:
     """The paper's figure 2: test accuracy over the second phase.
 
-    Lines are means over seeds and bands one standard deviation; plain training,
-    with and without the warm start, is dashed.
+    Lines are means over seeds; plain training, with and without the warm start,
+    is dashed; it and SWR have bands of one standard deviation.
     """
     matplotlib.use("agg")
     from matplotlib import pyplot as plt
@@ -159,7 +159,7 @@ def draw_learning_curves(path: Path, config: Config, records: Sequence[Record]) 
             label=METHODS[method].label,
             zorder=4 if method == "swr" else 3 if dashed else 2,
         )
-        if config.seeds > 1:
+        if config.seeds > 1 and (dashed or method == "swr"):  # More would be a fog.
             deviation = curves.std(axis=0, ddof=1)
             axes.fill_between(
                 epochs,
