@@ -360,8 +360,7 @@ def agree(walk: Walk, eqn: core.JaxprEqn, operands: Sequence[Value]) -> Degree:
 
 
 def select(walk: Walk, eqn: core.JaxprEqn, operands: Sequence[Value]) -> Degree:
-    """The cases must agree; the first operand chooses among them."""
-    nonlinear(walk, eqn, operands[:1])
+    """The cases must agree; the first operand, which has no scale, chooses."""
     return agree(walk, eqn, operands[1:])
 
 

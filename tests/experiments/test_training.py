@@ -1,5 +1,7 @@
 """The real loop against loops written out by hand."""
 
+import dataclasses
+
 import chex
 from hypothesis import given, settings, strategies as st
 import jax
@@ -58,8 +60,10 @@ def orders(seeds, dataset, epoch=1, batch=128):
 
 
 @pytest.mark.parametrize("model", ["mlp", "cnn_bn"])
-def test_an_epoch_is_a_plain_loop_over_batches(model):
+def test_an_epoch_is_a_plain_loop_over_batches(model, monkeypatch):
     """Also the last, smaller batch, of 44 images, and BatchNorm's statistics."""
+    strong = dataclasses.replace(METHODS["swr"], coefficients={"mnist": 0.3})
+    monkeypatch.setitem(METHODS, "swr", strong)
     dataset = enlarged()
     config = Config(dataset="mnist", model=model, batch_size=128)
     training = make_training(config, dataset, "swr")
@@ -69,7 +73,7 @@ def test_an_epoch_is_a_plain_loop_over_batches(model):
     state, loss = training.run_epoch(state, order)
 
     net = MODELS[model].build(10)
-    tx = METHODS["swr"].optimizer(optax.adam(1e-3), 1e-4, training.plan)
+    tx = METHODS["swr"].optimizer(optax.adam(1e-3), 0.3, training.plan)
     params, stats, opt_state = one
     pixels = np.float32(dataset.train_images / 16 - 0.3053) / np.float32(0.3760)
     losses = []

@@ -332,6 +332,16 @@ def test_half_precision_parameters_keep_their_type_and_the_right_norm(dtype):
     np.testing.assert_allclose(found, 1.75 * start, rtol=4e-3)
 
 
+def test_half_precision_does_not_hide_growth_below_its_own():
+    """1 + 2⁻¹⁰ is 1 in bfloat16; the norm of what is added up must see it."""
+    params, _ = two_layers(hidden=64)
+    params = jax.tree.map(lambda p: p.astype(jnp.bfloat16), params)
+    tx = swr_optax.soft_weight_rescaling(0.5, make_plan(params))
+    moves = jax.tree.map(lambda p: p * jnp.bfloat16(2**-10), params)
+    _, state = tx.update(moves, tx.init(params), params)
+    np.testing.assert_allclose(state.log_scalers, -0.5 * 2**-10, rtol=1e-2)
+
+
 def test_float64_parameters_get_float64_norms():
     with jax.enable_x64(True):
         params, _ = two_layers()
@@ -640,9 +650,6 @@ def test_statistics_follow_only_steps_that_were_taken():
         swr_optax.rescale_statistics(stats, state, plan)
 
     _, waiting = tx.update(grads, state, net.params)
-    found = swr_optax.rescale_statistics(stats, waiting, plan, previous=state)
-    chex.assert_trees_all_equal(found, stats)
-
     _, stepped = tx.update(grads, waiting, net.params)
     found = swr_optax.rescale_statistics(stats, stepped, plan, previous=waiting)
     # Each weight doubled and came half of the way back: c is 3/4 everywhere.
@@ -652,6 +659,11 @@ def test_statistics_follow_only_steps_that_were_taken():
     np.testing.assert_allclose(
         found["BatchNorm_0"]["var"], 0.75**2 * stats["BatchNorm_0"]["var"], rtol=1e-6
     )
+
+    # The next step is skipped, and the scalers of the last are still there.
+    _, waiting = tx.update(grads, stepped, net.params)
+    found = swr_optax.rescale_statistics(stats, waiting, plan, previous=stepped)
+    chex.assert_trees_all_equal(found, stats)
 
 
 # Mistakes.
