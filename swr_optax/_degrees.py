@@ -112,7 +112,7 @@ class Walk:
         self.zero = np.zeros(len(self.paths))
         units = np.eye(len(self.paths))
         self.leaves = [
-            Value(units[i], leaf=i) if scaled else Value(self.zero)
+            Value(units[i] if scaled else self.zero, leaf=i)
             for i, scaled in enumerate(self.scaled)
         ]
 
@@ -161,11 +161,11 @@ class Walk:
 
         rule = RULES.get(name, unknown)
         degree = rule(self, eqn, operands)
-        leaves = {value.leaf for value in operands if value.data or value.degree.any()}
+        leaves = {v.leaf for v in operands if v.leaf is not None or not is_fixed(v)}
         origin = Value(
             degree=degree,
             data=any(value.data for value in operands),
-            leaf=leaves.pop() if len(leaves) == 1 else None,
+            leaf=leaves.pop() if len(leaves) == 1 and rule not in LOSSY else None,
             layer=max((self.layer_of(value) for value in operands), default=-1),
             constant=operands[0].constant if rule in (keep, cast) else None,
         )
@@ -205,7 +205,7 @@ class Walk:
         index = leaf.leaf
         if index is None or other.leaf == index:
             return
-        if not (other.data or other.degree.any()):
+        if other.leaf is None and is_fixed(other):
             return  # A fixed array, such as a mask: the leaf is still itself.
         if index not in self.roles:
             self.roles[index] = "weight"
@@ -240,6 +240,11 @@ class Walk:
         if value.constant is not None:
             return f"the number {value.constant:g}"
         return "the input" if value.data else "a constant"
+
+
+def is_fixed(value: Value) -> bool:
+    """Whether a value is made of neither data nor leaves that scale."""
+    return not (value.data or value.degree.any())
 
 
 def is_neutral(value: Value) -> bool:
@@ -509,6 +514,9 @@ RULES: dict[str, Rule] = {
     "round": nonlinear,
 }
 """What each primitive does with degrees; any other one is :func:`unknown`."""
+
+LOSSY: frozenset[Rule] = frozenset({compare, forget, nonlinear, unknown})
+"""Rules after which a leaf is no longer what it was: ``exp(w)`` is no weight."""
 
 CALLS: dict[str, str] = {
     "jit": "jaxpr",

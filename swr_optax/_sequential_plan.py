@@ -33,7 +33,7 @@ class SequentialLayer(NamedTuple):
 
 def sequential_plan(
     params: Any,
-    layers: Sequence[SequentialLayer | Sequence[Any]],
+    layers: Sequence[SequentialLayer | Sequence[Any] | str],
     *,
     stats: Any = None,
     group_fn: Callable[[str], str] | None = None,
@@ -60,8 +60,8 @@ def sequential_plan(
 
     Args:
         params: pytree of arrays or :class:`jax.ShapeDtypeStruct`.
-        layers: in network order, each a :class:`SequentialLayer` or a tuple of
-            its fields.
+        layers: in network order, each a :class:`SequentialLayer`, a tuple of its
+            fields, or just the path of a weight.
         stats: running statistics, if layers name any.
         group_fn: name of the group of the layer whose weight has this path.  By
             default ``"classifier"`` is what follows the last weight of more than
@@ -77,7 +77,10 @@ def sequential_plan(
             layers name the same one.
         TypeError: if a parameter is not of a floating-point type.
     """
-    chain = [SequentialLayer(*layer) for layer in layers]
+    chain = [
+        SequentialLayer(layer) if isinstance(layer, str) else SequentialLayer(*layer)
+        for layer in layers
+    ]
     if not chain:
         raise ValueError("layers is empty, so there is nothing to rescale")
     param_leaves, stat_leaves = named_leaves(params), named_leaves(stats)

@@ -304,6 +304,16 @@ def test_excluded_parameters_never_scale_and_the_function_is_kept():
     assert {leaf.role for leaf in plan.leaves if "Dense_1" in leaf.path} == {"frozen"}
 
 
+def test_what_a_frozen_part_leaves_unmet_is_named():
+    plan = swr_optax.plan_rescaling(
+        lambda p, x: x @ p["w"] + p["b"],
+        {"w": jnp.ones((3, 2)), "b": jnp.ones(2)},
+        jnp.ones((1, 3)),
+        exclude=lambda path: path == "b",
+    )
+    assert plan.unmet == ("w and b meet in 'add' and must share one scale",)
+
+
 # Nothing is computed.
 
 

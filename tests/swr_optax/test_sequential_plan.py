@@ -40,6 +40,11 @@ def test_trains():
     )
 
 
+def test_a_path_alone_is_a_weight():
+    plan = swr_optax.sequential_plan(PARAMS, ["a"])
+    np.testing.assert_array_equal(plan.exponents, [[1], [0]])
+
+
 PARAMS = {"a": jnp.ones((2, 2)), "b": jnp.ones(2)}
 
 
