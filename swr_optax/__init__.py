@@ -7,6 +7,7 @@ behind the optimiser.
 
 from swr_optax import metrics
 from swr_optax._baselines import l2_init, reset_all, reset_head, shrink_and_perturb
+from swr_optax._check import Check, check
 from swr_optax._plan import Leaf, RescalingPlan
 from swr_optax._plan_rescaling import plan_rescaling
 from swr_optax._rescale import rescale
@@ -21,10 +22,12 @@ from swr_optax._soft_weight_rescaling import (
 __version__ = "0.1.0"
 
 __all__ = [
+    "Check",
     "Leaf",
     "RescalingPlan",
     "SequentialLayer",
     "SoftWeightRescalingState",
+    "check",
     "l2_init",
     "metrics",
     "plan_rescaling",

@@ -137,7 +137,9 @@ def reset_head(
             " plan_rescaling a group_fn that names one"
         )
     groups = [
-        plan.leaves[row].group for row in plan.match_params(params) if row is not None
+        plan.leaves[place if isinstance(place, int) else place.start].group
+        for place in plan.match_params(params)
+        if place is not None
     ]
     by_leaf = jax.tree.unflatten(jax.tree.structure(params), groups)
     return jax.tree.map(

@@ -12,6 +12,9 @@ Priority = Literal["norms", "function"]
 TOLERANCE = 1e-9
 """Sums of a few small fractions in float64 are exact to far below this."""
 
+DENOMINATOR = 5040
+"""All fractions with denominators up to ten are multiples of its inverse."""
+
 
 def solve_exponents(
     rows: np.ndarray, weights: Sequence[int], priority: Priority
@@ -50,9 +53,14 @@ def solve_exponents(
     else:
         basis = _null_space(rows)
         exponents = basis @ np.linalg.pinv(basis[columns], rcond=TOLERANCE)
-    exponents[np.abs(exponents) < TOLERANCE] = 0
-    # Exponents are small fractions: take off the noise of the decomposition.
-    return np.round(exponents, 12) + 0.0
+    return without_noise(exponents)
+
+
+def without_noise(exponents: np.ndarray) -> np.ndarray:
+    """Exponents are small fractions: what a decomposition adds is taken off."""
+    fractions = np.round(exponents * DENOMINATOR) / DENOMINATOR
+    near = np.abs(exponents - fractions) < TOLERANCE
+    return np.where(near, fractions, exponents) + 0.0  # And -0.0 becomes 0.0.
 
 
 def _null_space(rows: np.ndarray) -> np.ndarray:

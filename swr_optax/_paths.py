@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -10,13 +11,15 @@ import optax
 SEPARATOR = "/"
 
 
-def named_leaves(tree: Any) -> list[tuple[str, Any]]:
+def named_leaves(
+    tree: Any, is_leaf: Callable[[Any], bool] | None = None
+) -> list[tuple[str, Any]]:
     """Path and value of each leaf, in the order of :func:`jax.tree.leaves`.
 
     A subtree that :func:`optax.masked` took out is one leaf, named for the
     place where it was.
     """
-    leaves, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_masked)
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf or is_masked)
     return [
         (jax.tree_util.keystr(_named(path), simple=True, separator=SEPARATOR), leaf)
         for path, leaf in leaves

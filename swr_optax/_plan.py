@@ -20,20 +20,39 @@ from swr_optax._degrees import Role
 class Leaf:
     """One leaf of the parameters or of the running statistics.
 
+    Of a leaf that stacks the parameters of several layers, each slice along the
+    first axis is a leaf of its own.
+
     Attributes:
         path: its name, such as ``Dense_0/bias``.
-        shape: its shape.
+        shape: its shape; that of a slice for a slice.
         role: ``"weight"`` if what it first does is multiply, ``"shift"`` if it
             first adds, ``"statistic"`` if it is a running statistic,
             ``"frozen"`` if the plan was told to leave it alone, and
             ``"unused"`` if the network does neither with it.
         group: of the layer that it belongs to.
+        index: position of the slice, if it is one.
     """
 
     path: str
     shape: tuple[int, ...]
     role: Role
     group: str
+    index: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The path, with the slice's position: ``Block/kernel[3]``."""
+        return self.path if self.index is None else f"{self.path}[{self.index}]"
+
+
+def leaf_slices(
+    path: str, shape: tuple[int, ...], role: Role, length: int | None
+) -> list[Leaf]:
+    """A leaf, or the slices of a stacked one; not in any group yet."""
+    if length is None:
+        return [Leaf(path, shape, role, group="")]
+    return [Leaf(path, shape[1:], role, group="", index=i) for i in range(length)]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -53,8 +72,11 @@ class RescalingPlan:
         weights: position in ``leaves`` of each layer's weight, in network order.
         parameters: how many of the ``leaves`` are parameters.
         exponents: float64, of shape (leaves, layers).
-        output_exponents: the same for the network's outputs: under the plan
-            output ``k`` is multiplied by ``exp(output_exponents[k] @ log(c))``.
+        outputs: names of the network's outputs: their paths in what ``fn``
+            returns, or ``"output"`` if there is only one.
+        output_exponents: their own exponents, of shape (outputs, layers): under
+            the plan output ``k`` is multiplied by
+            ``exp(output_exponents[k] @ log(c))``.
         priority: which promise the plan keeps where not both can be kept.
         unmet: what the priority leaves unmet, in words, and which leaves are
             left alone for want of a rule; empty if rescaling preserves the
@@ -66,6 +88,7 @@ class RescalingPlan:
     weights: tuple[int, ...]
     parameters: int
     exponents: np.ndarray
+    outputs: tuple[str, ...]
     output_exponents: np.ndarray
     priority: Priority = "norms"
     unmet: tuple[str, ...] = ()
@@ -79,7 +102,7 @@ class RescalingPlan:
     @property
     def leaf_paths(self) -> tuple[str, ...]:
         """The path of each leaf, in the order of ``exponents``' rows."""
-        return tuple(leaf.path for leaf in self.leaves)
+        return tuple(leaf.name for leaf in self.leaves)
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -114,6 +137,7 @@ class RescalingPlan:
                 output_exponents=np.reshape(
                     fields.pop("output_exponents"), (-1, layers)
                 ),
+                outputs=tuple(fields.pop("outputs")),
                 unmet=tuple(fields.pop("unmet")),
                 approximations=tuple(fields.pop("approximations")),
                 **fields,
@@ -126,8 +150,10 @@ class RescalingPlan:
     def __str__(self) -> str:
         return "\n".join(_report(self))
 
-    def match_params(self, params: Any) -> list[int | None]:
-        """Row of each parameter, in tree order; of a masked-out node, None.
+    def match_params(self, params: Any) -> list[int | slice | None]:
+        """Place in ``leaves`` of each parameter, in tree order.
+
+        A stacked parameter has a slice of places, and a masked-out node None.
 
         Raises:
             ValueError: if these are not the parameters that the plan is for.
@@ -138,16 +164,24 @@ class RescalingPlan:
                 check_inexact(path, leaf)
         return self._match(params, range(self.parameters), "params")
 
-    def match_statistics(self, stats: Any) -> list[int | None]:
-        """Row of each running statistic, in tree order.
+    def match_statistics(self, stats: Any) -> list[int | slice | None]:
+        """Place in ``leaves`` of each running statistic, in tree order.
 
         Raises:
             ValueError: if these are not the statistics that the plan is for.
         """
         return self._match(stats, range(self.parameters, len(self.leaves)), "stats")
 
-    def _match(self, tree: Any, rows: range, what: str) -> list[int | None]:
-        expected = {self.leaves[row].path: row for row in rows}
+    def _match(self, tree: Any, rows: range, what: str) -> list[int | slice | None]:
+        expected: dict[str, int | slice] = {}
+        shapes: dict[str, tuple[int, ...]] = {}
+        for row in rows:
+            leaf = self.leaves[row]
+            if leaf.index is None:
+                expected[leaf.path], shapes[leaf.path] = row, leaf.shape
+            else:
+                expected[leaf.path] = slice(row - leaf.index, row + 1)
+                shapes[leaf.path] = (leaf.index + 1, *leaf.shape)
         given = _paths.named_leaves(tree)
         masked = [path for path, leaf in given if _paths.is_masked(leaf)]
         present = {path for path, _ in given}
@@ -163,14 +197,14 @@ class RescalingPlan:
                 f"{what} do not fit the plan: missing {', '.join(missing) or 'none'};"
                 f" surplus {', '.join(surplus) or 'none'}: make a plan for this network"
             )
-        matched: list[int | None] = []
-        for path, leaf in given:
-            row = None if _paths.is_masked(leaf) else expected[path]
-            matched.append(row)
-            if row is not None and jnp.shape(leaf) != self.leaves[row].shape:
+        matched: list[int | slice | None] = []
+        for path, value in given:
+            masked_out = _paths.is_masked(value)
+            matched.append(None if masked_out else expected[path])
+            if not masked_out and jnp.shape(value) != shapes[path]:
                 raise ValueError(
-                    f"{what} do not fit the plan: {path} has shape {jnp.shape(leaf)},"
-                    f" not {self.leaves[row].shape}: make a plan for this network"
+                    f"{what} do not fit the plan: {path} has shape {jnp.shape(value)},"
+                    f" not {shapes[path]}: make a plan for this network"
                 )
         return matched
 
@@ -189,6 +223,10 @@ def check_inexact(path: str, value: Any) -> None:
         )
 
 
+SOLE_OUTPUT = "output"
+"""Name of the output of a network that returns one array."""
+
+
 # The printed table.
 
 
@@ -198,13 +236,13 @@ def _report(plan: RescalingPlan) -> list[str]:
     rows = [("layer", "shape", "group", "who follows it")]
     for j, layer in enumerate(plan.layers):
         followers = _with_powers(
-            (leaf.path, plan.exponents[i, j])
+            (leaf.name, plan.exponents[i, j])
             for i, leaf in enumerate(plan.leaves)
             if leaf is not layer or plan.exponents[i, j] != 1
         )
         rows.append(
             (
-                layer.path,
+                layer.name,
                 "×".join(map(str, layer.shape)) or "scalar",
                 layer.group,
                 ", ".join(followers) or "nobody",
@@ -212,11 +250,11 @@ def _report(plan: RescalingPlan) -> list[str]:
         )
     lines += _aligned(rows)
     lines.append("")
-    for k, output in enumerate(plan.output_exponents):
-        name = "output" if len(plan.output_exponents) == 1 else f"output {k}"
-        factors = _with_powers(zip((x.path for x in plan.layers), output, strict=True))
+    for name, row in zip(plan.outputs, plan.output_exponents, strict=True):
+        factors = _with_powers(zip((x.name for x in plan.layers), row, strict=True))
         scale = "·".join(f"c({factor})" for factor in factors) or "1: it stays"
-        lines.append(f"{name} × {scale}")
+        title = name if name == SOLE_OUTPUT else f"output {name}"
+        lines.append(f"{title} × {scale}")
     still = [
         leaf.path for i, leaf in enumerate(plan.leaves) if not plan.exponents[i].any()
     ]

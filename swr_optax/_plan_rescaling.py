@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+import dataclasses
 from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from swr_optax._constraints import Priority, solve_exponents
-from swr_optax._degrees import Kind, Role, Value, Walk
+from swr_optax._constraints import Priority, solve_exponents, without_noise
+from swr_optax._degrees import Degree, Kind, Role, Walk
+from swr_optax._jaxpr_walk import stacked_lengths, unstacked, walk_network
+from swr_optax._outputs import output_names
 from swr_optax._paths import named_leaves
-from swr_optax._plan import Leaf, RescalingPlan, check_inexact
+from swr_optax._plan import Leaf, RescalingPlan, check_inexact, leaf_slices
 
 UNMET = 1e-6
 """A requirement that E misses by more than this is reported."""
@@ -26,6 +29,7 @@ def plan_rescaling(
     priority: Priority = "norms",
     group_fn: Callable[[str], str] | None = None,
     exclude: Callable[[str], bool] | None = None,
+    keep_outputs: Sequence[str] = (),
 ) -> RescalingPlan:
     r"""Finds out from a network's jaxpr which parameters scale with which.
 
@@ -76,6 +80,10 @@ def plan_rescaling(
             ``"feature"`` is the rest.
         exclude: whether the parameter of this path is frozen: it is never
             scaled, and the others are planned around it.
+        keep_outputs: names of outputs whose values must not even change by a
+            constant, such as the value head of an actor-critic: the output's
+            path in what ``fn`` returns (``"1"`` for the second of a tuple), or
+            ``"output"`` if there is only one.
 
     Returns:
         The plan.  A weight whose norm is zero, now or at initialisation, has no
@@ -83,7 +91,8 @@ def plan_rescaling(
 
     Raises:
         TypeError: if a parameter is not of a floating-point type.
-        ValueError: if the network has no weights, or for an unknown priority.
+        ValueError: if the network has no weights, or for an unknown priority or
+            output.
 
     References:
         Oh, Park, Han and Kim, `Recovering Plasticity of Neural Networks via
@@ -99,22 +108,36 @@ def plan_rescaling(
     for path, leaf in param_leaves:
         check_inexact(path, leaf)
 
-    paths = [path for path, _ in param_leaves + stat_leaves]
-    roles: dict[int, Role] = {}
-    scaled = []
-    for i, (path, leaf) in enumerate(param_leaves + stat_leaves):
-        frozen = exclude is not None and i < len(param_leaves) and exclude(path)
-        if i >= len(param_leaves):
-            roles[i] = "statistic"
-        elif frozen:
-            roles[i] = "frozen"
-        inexact = jnp.issubdtype(jax.dtypes.result_type(leaf), jnp.inexact)
-        scaled.append(inexact and not frozen)
-
     trees = (params,) if stats is None else (params, stats)
     jaxpr, shapes = jax.make_jaxpr(fn, return_shape=True)(*trees, *inputs)
-    walk = Walk(paths, roles, scaled)
-    values = walk.network(jaxpr)
+    tree_leaves = param_leaves + stat_leaves
+    stacked = stacked_lengths(jaxpr, len(tree_leaves))
+    leaves: list[Leaf] = []
+    scaled: list[bool] = []
+    places: list[int | slice] = []
+    for k, (path, leaf) in enumerate(tree_leaves):
+        role: Role = "unused"
+        if k >= len(param_leaves):
+            role = "statistic"
+        elif exclude is not None and exclude(path):
+            role = "frozen"
+        parts = leaf_slices(path, tuple(jnp.shape(leaf)), role, stacked.get(k))
+        places.append(
+            slice(len(leaves), len(leaves) + len(parts))
+            if k in stacked
+            else len(leaves)
+        )
+        leaves += parts
+        inexact = jnp.issubdtype(jax.dtypes.result_type(leaf), jnp.inexact)
+        scaled += [inexact and role != "frozen"] * len(parts)
+
+    walk = Walk(
+        paths=[leaf.name for leaf in leaves],
+        roles={i: leaf.role for i, leaf in enumerate(leaves) if leaf.role != "unused"},
+        scaled=scaled,
+        places=places,
+    )
+    values = walk_network(walk, jaxpr)
     if not walk.weights:
         raise ValueError(
             "fn multiplies its inputs by none of the parameters, so there is"
@@ -122,9 +145,25 @@ def plan_rescaling(
             " whole forward pass of params?"
         )
 
-    outputs = _tie_statistics(walk, shapes, values, stats, len(param_leaves))
+    outputs: dict[str, Degree] = {}
+    measured = iter(walk.leaves[len(param_leaves) :])
+    for name, value in zip(output_names(shapes, stats), values, strict=True):
+        if name is None:
+            given = next(measured)
+            walk.require(
+                value.degree - given.degree,
+                f"{walk.name(given)} and its update must share one scale",
+            )
+        else:
+            outputs[name] = unstacked(walk, value).degree
+    for name in keep_outputs:
+        if name not in outputs:
+            raise ValueError(
+                f"keep_outputs names {name!r}, but fn returns {', '.join(outputs)}"
+            )
+        walk.require(outputs[name], f"output {name} must be kept")
     exact = [r.row for r in walk.requirements if r.kind != "approximate"]
-    rows = np.unique(np.reshape(exact, (-1, len(paths))), axis=0)
+    rows = np.unique(np.reshape(exact, (-1, len(leaves))), axis=0)
     exponents = solve_exponents(rows, walk.weights, priority)
     groups = _groups(walk, group_fn)
 
@@ -143,51 +182,23 @@ def plan_rescaling(
 
     return RescalingPlan(
         leaves=tuple(
-            Leaf(
-                path=path,
-                shape=tuple(jnp.shape(leaf)),
-                role=walk.roles.get(i, "unused"),
-                group=groups[i],
-            )
-            for i, (path, leaf) in enumerate(param_leaves + stat_leaves)
+            dataclasses.replace(leaf, role=walk.roles.get(i, "unused"), group=groups[i])
+            for i, leaf in enumerate(leaves)
         ),
         weights=tuple(walk.weights),
-        parameters=len(param_leaves),
+        parameters=next(
+            (i for i, leaf in enumerate(leaves) if leaf.role == "statistic"),
+            len(leaves),
+        ),
         exponents=exponents,
-        output_exponents=np.reshape([v.degree for v in outputs], (-1, len(paths)))
-        @ exponents,
+        outputs=tuple(outputs),
+        output_exponents=without_noise(
+            np.reshape([*outputs.values()], (-1, len(leaves))) @ exponents
+        ),
         priority=priority,
         unmet=reported("exact", "unknown"),
         approximations=reported("approximate"),
     )
-
-
-def _tie_statistics(
-    walk: Walk, shapes: Any, values: Sequence[Value], stats: Any, offset: int
-) -> list[Value]:
-    """Demands that returned statistics scale as given ones; returns the rest."""
-    structure: Any = jax.tree.structure(stats)
-    expected = [jnp.shape(leaf) for leaf in jax.tree.leaves(stats)]
-
-    def is_statistics(node: Any) -> bool:
-        return (
-            structure.num_leaves > 0
-            and jax.tree.structure(node) == structure
-            and [jnp.shape(leaf) for leaf in jax.tree.leaves(node)] == expected
-        )
-
-    remaining = iter(values)
-    outputs = []
-    for node in jax.tree.leaves(shapes, is_leaf=is_statistics):
-        if is_statistics(node):
-            for i in range(offset, len(walk.paths)):
-                walk.require(
-                    next(remaining).degree - walk.leaves[i].degree,
-                    f"{walk.paths[i]} and its update must share one scale",
-                )
-        else:
-            outputs.append(next(remaining))
-    return outputs
 
 
 def _groups(walk: Walk, group_fn: Callable[[str], str] | None) -> list[str]:

@@ -64,17 +64,26 @@ def leaf_log_scalers(exponents: np.ndarray, log_scalers: jax.Array) -> jax.Array
 
 
 def scaled(
-    tree: Any, rows: Sequence[int | None], log_factors: jax.Array, plan: RescalingPlan
+    tree: Any,
+    places: Sequence[int | slice | None],
+    log_factors: jax.Array,
+    plan: RescalingPlan,
 ) -> Any:
-    """The tree with each leaf times the exponential of its row's log factor."""
+    """The tree with each leaf times the exponential of its place's log factor."""
     leaves, structure = jax.tree.flatten(tree, is_leaf=is_masked)
     factors = jnp.exp(log_factors)
     return jax.tree.unflatten(
         structure,
         [
-            (factors[row] * leaf).astype(leaf.dtype)
-            if row is not None and plan.exponents[row].any()
+            (factor_of(leaf, factors, place) * leaf).astype(leaf.dtype)
+            if place is not None and plan.exponents[place].any()
             else leaf
-            for row, leaf in zip(rows, leaves, strict=True)
+            for place, leaf in zip(places, leaves, strict=True)
         ],
     )
+
+
+def factor_of(leaf: jax.Array, factors: jax.Array, place: int | slice) -> jax.Array:
+    """The factor of a leaf, shaped so as to reach each slice of a stacked one."""
+    found = factors[place]
+    return found.reshape(found.shape + (1,) * (leaf.ndim - 1)) if found.ndim else found

@@ -10,7 +10,7 @@ import numpy as np
 
 from swr_optax._degrees import Role
 from swr_optax._paths import named_leaves
-from swr_optax._plan import Leaf, RescalingPlan, check_inexact
+from swr_optax._plan import SOLE_OUTPUT, Leaf, RescalingPlan, check_inexact
 
 
 class SequentialLayer(NamedTuple):
@@ -135,6 +135,7 @@ def sequential_plan(
         weights=tuple(rows[layer.weight] for layer in chain),
         parameters=len(param_leaves),
         exponents=exponents,
+        outputs=(SOLE_OUTPUT,),
         output_exponents=cumulative[None],
     )
 

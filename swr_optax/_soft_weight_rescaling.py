@@ -13,8 +13,8 @@ from optax._src.base import NO_PARAMS_MSG
 
 from swr_optax._paths import is_masked
 from swr_optax._plan import RescalingPlan
-from swr_optax._rescale import leaf_log_scalers, scaled
-from swr_optax.metrics import norms_by_row, weight_norms
+from swr_optax._rescale import factor_of, leaf_log_scalers, scaled
+from swr_optax.metrics import norms_of_weights, weight_norms
 
 Coefficient: TypeAlias = jax.typing.ArrayLike | optax.Schedule
 """A number from 0 to 1, or a schedule: a function from step to such a number."""
@@ -130,15 +130,14 @@ def soft_weight_rescaling(
         del extra_args
         if params is None:
             raise ValueError(NO_PARAMS_MSG)
-        rows = plan.match_params(params)
+        places = plan.match_params(params)
         leaves = jax.tree.leaves(params, is_leaf=is_masked)
         structure: Any = jax.tree.structure(params, is_leaf=is_masked)
         changes = structure.flatten_up_to(updates)
-        moved = {
-            row: _widened(leaf) + change
-            for row, leaf, change in zip(rows, leaves, changes, strict=True)
-            if row is not None and change is not None
-        }
+        moved = [
+            None if place is None or change is None else _widened(leaf) + change
+            for place, leaf, change in zip(places, leaves, changes, strict=True)
+        ]
         references = state.reference_norms
         if resets.size:
             references = jax.lax.cond(
@@ -147,7 +146,7 @@ def soft_weight_rescaling(
                 lambda: references,
             )
         log_scalers = _log_scalers(
-            norms_by_row(moved, plan).astype(references.dtype),
+            norms_of_weights(moved, places, plan).astype(references.dtype),
             references,
             jnp.stack(
                 [
@@ -160,13 +159,15 @@ def soft_weight_rescaling(
         # With the factor less one, a scaling far below the precision of the
         # weight still reaches the sum with the update before it is rounded.
         factors = jnp.expm1(log_factors)
-        rescaled = [
-            ((1 + factors[row]) * change + factors[row] * leaf).astype(change.dtype)
-            if row in moved and exponents[row].any()
-            else change
-            for row, leaf, change in zip(rows, leaves, changes, strict=True)
-        ]
-        return structure.unflatten(rescaled), SoftWeightRescalingState(
+
+        def rescaled(place: int | slice | None, leaf: Any, change: Any) -> Any:
+            if place is None or change is None or not exponents[place].any():
+                return change
+            factor = factor_of(leaf, factors, place)
+            return ((1 + factor) * change + factor * leaf).astype(change.dtype)
+
+        new_updates = map(rescaled, places, leaves, changes)
+        return structure.unflatten(new_updates), SoftWeightRescalingState(
             count=optax.safe_increment(state.count),
             reference_norms=references,
             log_scalers=log_scalers,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -32,9 +32,7 @@ def weight_norms(params: optax.Params, plan: RescalingPlan) -> jax.Array:
         shape (layers,).  Zero for a weight that is masked out.
     """
     leaves = jax.tree.leaves(params, is_leaf=is_masked)
-    rows = plan.match_params(params)
-    found = zip(rows, leaves, strict=True)
-    return norms_by_row({r: leaf for r, leaf in found if r is not None}, plan)
+    return norms_of_weights(leaves, plan.match_params(params), plan)
 
 
 def weight_growth(
@@ -55,19 +53,29 @@ def weight_growth(
     return jnp.where(initial > 0, weight_norms(params, plan) / safe, 1.0)
 
 
-def norms_by_row(leaves: Mapping[int, jax.Array], plan: RescalingPlan) -> jax.Array:
-    """Norms of the plan's weights among leaves that are keyed by their row."""
-    dtype = jnp.result_type(jnp.float32, *(jnp.abs(x).dtype for x in leaves.values()))
-    return jnp.stack(
-        [
-            _frobenius(leaves[row]).astype(dtype)
-            if row in leaves
-            else jnp.zeros([], dtype)
-            for row in plan.weights
-        ]
-    )
+def norms_of_weights(
+    leaves: Sequence[jax.Array | None],
+    places: Sequence[int | slice | None],
+    plan: RescalingPlan,
+) -> jax.Array:
+    """Norms of the plan's weights among leaves of which the places are known."""
+    weights = set(plan.weights)
+    norms: dict[int, jax.Array] = {}
+    for leaf, place in zip(leaves, places, strict=True):
+        if leaf is None or place is None:
+            continue
+        if isinstance(place, int):
+            if place in weights:
+                norms[place] = _frobenius(leaf, leaf.ndim)
+        elif not weights.isdisjoint(range(place.start, place.stop)):
+            slices = _frobenius(leaf, leaf.ndim - 1)
+            norms.update((place.start + i, slices[i]) for i in range(len(slices)))
+    dtype = jnp.result_type(jnp.float32, *(norm.dtype for norm in norms.values()))
+    zero = jnp.zeros([], dtype)
+    return jnp.stack([norms.get(row, zero).astype(dtype) for row in plan.weights])
 
 
-def _frobenius(array: jax.Array) -> jax.Array:
+def _frobenius(array: jax.Array, last_axes: int) -> jax.Array:
     wide = array.astype(jnp.promote_types(array.dtype, jnp.float32))
-    return jnp.sqrt(jnp.sum(jnp.square(jnp.abs(wide))))
+    axes = tuple(range(array.ndim - last_axes, array.ndim))
+    return jnp.sqrt(jnp.sum(jnp.square(jnp.abs(wide)), axis=axes))

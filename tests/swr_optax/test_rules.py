@@ -1,0 +1,261 @@
+"""Every rule against numbers: scale the leaves, run, compare."""
+
+import flax.linen as nn
+import jax
+from jax import lax
+from jax.ad_checkpoint import checkpoint_name
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from swr_optax._constraints import solve_exponents
+from swr_optax._degrees import Walk
+from swr_optax._jaxpr_walk import INNER, walk_network
+from swr_optax._rules import RULES
+
+A = np.array([[1.5, -2.0, 3.0, 0.5], [2.0, 1.0, -0.3, 4.0], [-1.0, 2.5, 0.2, 6.0]])
+B = np.array([[0.7, 2.1, -1.2, 3.0], [-0.4, 5.0, 1.1, -2.0], [3.0, -0.9, 2.2, 0.8]])
+
+CASES = {
+    # Degrees add or subtract.
+    "mul": lambda a, b: a * b,
+    "dot_general": lambda a, b: a @ b.T,
+    "conv_general_dilated": lambda a, b: lax.conv(
+        a[None, None], b[None, None], (1, 1), "SAME"
+    ),
+    "div": lambda a, b: a / b,
+    # Degree times an exponent.
+    "square": lambda a, b: lax.square(a) * b,
+    "sqrt": lambda a, b: jnp.sqrt(a * a) * b,
+    "rsqrt": lambda a, b: lax.rsqrt(a * a * a * a) * b,
+    "cbrt": lambda a, b: lax.cbrt(a) * b,
+    "integer_pow": lambda a, b: a**5 * b,
+    "pow": lambda a, b: jnp.abs(a) ** 1.7 * b,
+    # Degree passes through.
+    "abs": lambda a, b: jnp.abs(a) * b,
+    "neg": lambda a, b: -a * b,
+    "copy": lambda a, b: jnp.copy(a) * b,
+    "real": lambda a, b: jnp.real(lax.complex(a, a)) * b,
+    "imag": lambda a, b: jnp.imag(lax.complex(a, a)) * b,
+    "conj": lambda a, b: jnp.abs(jnp.conj(lax.complex(a, a))) * b,
+    "stop_gradient": lambda a, b: jax.jit(lax.stop_gradient)(a) * b,
+    "name": lambda a, b: checkpoint_name(a, "a") * b,
+    "sharding_constraint": lambda a, b: (
+        lax.with_sharding_constraint(
+            a, jax.sharding.SingleDeviceSharding(jax.devices()[0])
+        )
+        * b
+    ),
+    "reduce_precision": lambda a, b: lax.reduce_precision(a, 11, 52) * b,
+    "reshape": lambda a, b: a.reshape(4, 3) * b.reshape(4, 3),
+    "broadcast_in_dim": lambda a, b: jnp.broadcast_to(a, (2, 3, 4)) * b,
+    "tile": lambda a, b: jnp.tile(a, (2, 1)) * jnp.tile(b, (2, 1)),
+    "transpose": lambda a, b: a.T * b.T,
+    "squeeze": lambda a, b: lax.squeeze(a[None] * b, (0,)),
+    "rev": lambda a, b: a[::-1] * b,
+    "slice": lambda a, b: a[1:] * b[:-1],
+    "split": lambda a, b: jnp.multiply(*jnp.split(a * b, 2, axis=1)),
+    "dynamic_slice": lambda a, b: lax.dynamic_slice(a, (1, 0), (2, 4)) * b[1:],
+    "sort": lambda a, b: jnp.sort(a) * b,
+    "top_k": lambda a, b: lax.top_k(a, 2)[0] * b[:, :2],
+    "psum": lambda a, b: jax.vmap(lambda a: lax.psum(a, "i"), axis_name="i")(a) * b,
+    "pmax": lambda a, b: jax.vmap(lambda a: lax.pmax(a, "i"), axis_name="i")(a) * b,
+    "pmin": lambda a, b: jax.vmap(lambda a: lax.pmin(a, "i"), axis_name="i")(a) * b,
+    "reduce_sum": lambda a, b: a.sum() * b,
+    "reduce_max": lambda a, b: a.max(0) * b,
+    "reduce_min": lambda a, b: a.min(0) * b,
+    "reduce_window_sum": lambda a, b: nn.avg_pool(a[..., None], (2,)) * b[:, :1, None],
+    "reduce_window_max": lambda a, b: nn.max_pool(a[..., None], (2,)) * b[:, :1, None],
+    "reduce_window_min": lambda a, b: (
+        nn.pool(a[..., None], jnp.inf, lax.min, (2,), (1,), "VALID") * b[:, :1, None]
+    ),
+    "cumsum": lambda a, b: jnp.cumsum(a, 1) * b,
+    "cummax": lambda a, b: lax.cummax(a) * b,
+    "cummin": lambda a, b: lax.cummin(a) * b,
+    "convert_element_type": lambda a, b: a.astype(jnp.complex128).real * b,
+    "gather": lambda a, b: a[jnp.array([0, 2]), jnp.array([1, 1])] * b[0, :1],
+    "complex": lambda a, b: jnp.abs(lax.complex(a, b)),
+    # Operands must agree.
+    "add": lambda a, b: a + b,
+    "add_any": lambda a, b: jax.vjp(lambda a: (a * b, a * b), a)[1]((b, b))[0],
+    "sub": lambda a, b: a - b,
+    "max": lambda a, b: jnp.maximum(a, b),
+    "min": lambda a, b: jnp.minimum(a, b),
+    "clamp": lambda a, b: lax.clamp(-jnp.abs(b), a, jnp.abs(b)),
+    "concatenate": lambda a, b: jnp.concatenate([a, b, jnp.zeros((3, 4))]),
+    "pad": lambda a, b: jnp.pad(a, 1) * jnp.pad(b, 1),
+    "select_n": lambda a, b: jnp.where(a > 0, a, b),
+    "dynamic_update_slice": lambda a, b: lax.dynamic_update_slice(a, b[:1], (1, 0)),
+    "scatter": lambda a, b: a.at[1].set(b[0]),
+    "scatter-add": lambda a, b: a.at[jnp.array([1, 1])].add(b[:2]),
+    # Operands must agree, and the result has no scale.
+    "eq": lambda a, b: (a == b) * (a * b),
+    "ne": lambda a, b: (a != b) * (a * b),
+    "lt": lambda a, b: (a < b) * (a * b),
+    "le": lambda a, b: (a <= b) * (a * b),
+    "gt": lambda a, b: (a > b) * (a * b),
+    "ge": lambda a, b: (a >= b) * (a * b),
+    # No scale comes out, whatever goes in.
+    "sign": lambda a, b: jnp.sign(a) * b,
+    "is_finite": lambda a, b: jnp.isfinite(a) * b,
+    "argmax": lambda a, b: jnp.argmax(a) * b,
+    "argmin": lambda a, b: jnp.argmin(a) * b,
+    # Operands must not scale.
+    "exp": lambda a, b: jnp.exp(a) * b,
+    "exp2": lambda a, b: jnp.exp2(a) * b,
+    "expm1": lambda a, b: jnp.expm1(a) * b,
+    "log": lambda a, b: jnp.log(jnp.abs(a)) * b,
+    "log1p": lambda a, b: jnp.log1p(jnp.abs(a)) * b,
+    "logistic": lambda a, b: jax.nn.sigmoid(a) * b,
+    "tanh": lambda a, b: jnp.tanh(a) * b,
+    "sin": lambda a, b: jnp.sin(a) * b,
+    "cos": lambda a, b: jnp.cos(a) * b,
+    "erf": lambda a, b: lax.erf(a) * b,
+    "erfc": lambda a, b: lax.erfc(a) * b,
+    "erf_inv": lambda a, b: lax.erf_inv(a / 10) * b,
+    "floor": lambda a, b: jnp.floor(a) * b,
+    "ceil": lambda a, b: jnp.ceil(a) * b,
+    "round": lambda a, b: jnp.round(a) * b,
+}
+
+MORE_CASES = {
+    "relu": lambda a, b: jax.nn.relu(a) * b,
+    "leaky relu": lambda a, b: jax.nn.leaky_relu(a @ b.T),
+    "masked with -inf": lambda a, b: jnp.where(a > 0, a @ b.T @ a, -jnp.inf).max(),
+    "gelu of a ratio": lambda a, b: jax.nn.gelu(a / jnp.linalg.norm(a)) * b,
+    "one plus": lambda a, b: (1 + a) * b,
+    "to integer": lambda a, b: a.astype(jnp.int32) * b,
+    "unknown power": lambda a, b: jnp.abs(a) ** b,
+    "remat": lambda a, b: jax.checkpoint(lambda a: jnp.sin(a) * a)(a) * b,
+    "closed over": lambda a, b: a * jnp.asarray(B) + b,
+    "sorted by keys": lambda a, b: lax.sort((a, b), num_keys=1, dimension=0)[1] * a,
+}
+
+
+def walk_of(fn):
+    jaxpr = jax.make_jaxpr(fn)(A, B)
+    walk = Walk(["a", "b"], {}, [True, True], [0, 1])
+    return walk, walk_network(walk, jaxpr), jaxpr
+
+
+def allowed_scalings(walk):
+    """A basis of all s that keep what the walk demands."""
+    rows = np.reshape(
+        [r.row for r in walk.requirements if r.kind != "approximate"], (-1, 2)
+    )
+    return solve_exponents(rows, [0, 1], "function").T
+
+
+@pytest.fixture(autouse=True)
+def _in_float64():
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.mark.parametrize("name", [*CASES, *MORE_CASES])
+def test_predicted_degree_is_the_measured_one(name):
+    fn = (CASES | MORE_CASES)[name]
+    walk, values, _ = walk_of(fn)
+    outputs = jax.tree.leaves(fn(jnp.asarray(A), jnp.asarray(B)))
+    for scaling in allowed_scalings(walk):
+        s = 0.4 * scaling
+        scaled = jax.tree.leaves(fn(jnp.exp(s[0]) * A, jnp.exp(s[1]) * B))
+        for old, new, value in zip(outputs, scaled, values, strict=True):
+            np.testing.assert_allclose(new, np.exp(value.degree @ s) * old, rtol=1e-9)
+
+
+def primitives(jaxpr):
+    for eqn in jaxpr.eqns:
+        yield eqn.primitive.name
+        if eqn.primitive.name in INNER:
+            inner = eqn.params[INNER[eqn.primitive.name]]
+            yield from primitives(getattr(inner, "jaxpr", inner))
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_every_rule_is_exercised(name):
+    assert name in set(primitives(walk_of(CASES[name])[2].jaxpr))
+
+
+@pytest.mark.parametrize(
+    ("name", "dimensions"),
+    [("mul", 2), ("add", 1), ("max", 1), ("concatenate", 1), ("select_n", 0)],
+)
+def test_demands_no_more_than_needed(name, dimensions):
+    """``where(a > 0, a, b)``, for one, only asks that the two are alike."""
+    walk, _, _ = walk_of(CASES[name])
+    rank = np.linalg.matrix_rank(allowed_scalings(walk))
+    assert rank == (dimensions or 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("tanh", "a feeds 'tanh', which is not homogeneous: its scale must not change"),
+        ("add", "a and b meet in 'add' and must share one scale"),
+        ("one plus", "the number 1 and a meet in 'add' and must share one scale"),
+    ],
+)
+def test_says_what_it_demands_and_where(name, words):
+    walk, _, _ = walk_of((CASES | MORE_CASES)[name])
+    assert [r.words for r in walk.requirements] == [words]
+
+
+def test_names_the_function_around_a_primitive():
+    walk, _, _ = walk_of(lambda a, b: jax.nn.silu(a) * b)
+    assert walk.requirements[0].words.endswith("(in silu)")
+
+
+def test_an_unknown_primitive_is_treated_as_nonlinear():
+    walk, _, _ = walk_of(lambda a, b: lax.lgamma(a) * b)
+    (requirement,) = walk.requirements
+    assert requirement.kind == "unknown"
+    assert requirement.words.startswith("a feeds 'lgamma', for which there is")
+
+
+def test_a_small_constant_is_an_approximation():
+    walk, values, _ = walk_of(lambda a, b: a / (jnp.abs(b) + 1e-6))
+    assert [r.kind for r in walk.requirements] == ["approximate"]
+    assert "meets the constant 1e-06 in 'add'" in walk.requirements[0].words
+    np.testing.assert_array_equal(values[0].degree, [1, -1])
+
+
+def test_roles_come_from_how_leaves_first_meet_the_data():
+    def fn(leaves, x, indices):
+        table = leaves["table"].T.reshape(3, 4)[indices]
+        low_rank = leaves["low"] @ leaves["rank"]
+        x = table * 0.5 + leaves["shift"] + x @ (2 * leaves["kernel"] + low_rank)
+        x = x - x.mean(0, keepdims=True) + leaves["position"][np.arange(5)]
+        standardised = leaves["standardised"] - leaves["standardised"].mean()
+        x = (x * leaves["scale"]) @ (standardised * np.tri(4))
+        return x * jnp.exp(leaves["log_scale"])
+
+    leaves = {
+        "kernel": np.ones((4, 4)),
+        "log_scale": np.ones(4),
+        "low": np.ones((4, 2)),
+        "position": np.ones((9, 4)),
+        "rank": np.ones((2, 4)),
+        "scale": np.ones(4),
+        "shift": np.ones(4),
+        "standardised": np.ones((4, 4)),
+        "table": np.ones((4, 3)),
+        "unused": np.ones(2),
+    }
+    jaxpr = jax.make_jaxpr(fn)(leaves, np.ones((5, 4)), np.zeros(5, np.int32))
+    count = len(leaves)
+    walk = Walk(list(leaves), {}, [True] * count, range(count))
+    walk_network(walk, jaxpr)
+    roles = {name: walk.roles.get(i, "unused") for i, name in enumerate(leaves)}
+    assert roles == {
+        "kernel": "weight",
+        "log_scale": "unused",
+        "low": "weight",
+        "position": "shift",
+        "rank": "weight",
+        "scale": "weight",
+        "shift": "shift",
+        "standardised": "weight",
+        "table": "weight",
+        "unused": "unused",
+    }
