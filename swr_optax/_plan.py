@@ -227,6 +227,10 @@ SOLE_OUTPUT = "output"
 """Name of the output of a network that returns one array."""
 
 
+MOST_FOLLOWERS = 8
+"""How many of a layer's followers the printed table names."""
+
+
 # The printed table.
 
 
@@ -235,11 +239,16 @@ def _report(plan: RescalingPlan) -> list[str]:
     lines = [f"RescalingPlan: {count}, priority {plan.priority!r}", ""]
     rows = [("layer", "shape", "group", "who follows it")]
     for j, layer in enumerate(plan.layers):
-        followers = _with_powers(
-            (leaf.name, plan.exponents[i, j])
+        powers = [
+            ("itself" if leaf is layer else leaf.name, plan.exponents[i, j])
             for i, leaf in enumerate(plan.leaves)
             if leaf is not layer or plan.exponents[i, j] != 1
-        )
+        ]
+        followers = _with_powers(powers)
+        more = len(followers) - MOST_FOLLOWERS
+        if more > 1:  # Then the strongest.
+            followers = _with_powers(sorted(powers, key=lambda power: -abs(power[1])))
+            followers[MOST_FOLLOWERS:] = [f"and {more} more"]
         rows.append(
             (
                 layer.name,
@@ -256,7 +265,7 @@ def _report(plan: RescalingPlan) -> list[str]:
         title = name if name == SOLE_OUTPUT else f"output {name}"
         lines.append(f"{title} × {scale}")
     still = [
-        leaf.path for i, leaf in enumerate(plan.leaves) if not plan.exponents[i].any()
+        leaf.name for i, leaf in enumerate(plan.leaves) if not plan.exponents[i].any()
     ]
     for title, words in (
         ("left alone", still),

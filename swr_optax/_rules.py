@@ -119,10 +119,11 @@ def meet(walk: Walk, name: str, operands: Sequence[Value]) -> Value:
     large = [value for value in bound if not any(value is other for other in small)]
     first = min(large or small, key=lambda v: (not v.data, np.count_nonzero(v.degree)))
     for value in large or small:
+        pair = f"{walk.name(first)} and {walk.name(value)} meet"
+        if walk.name(first) == walk.name(value):
+            pair = f"different powers of {walk.name(first)} meet"
         walk.require(
-            first.degree - value.degree,
-            f"{walk.name(first)} and {walk.name(value)} meet in {name!r} and must"
-            " share one scale",
+            first.degree - value.degree, f"{pair} in {name!r} and must share one scale"
         )
     for value in small if large else ():
         walk.require(

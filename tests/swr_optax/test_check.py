@@ -1,11 +1,12 @@
 """Networks of many kinds: rescaling preserves their function, or their norms."""
 
-from architectures import ARCHITECTURES
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
+from architectures import ARCHITECTURES
 import swr_optax
 
 
@@ -100,3 +101,88 @@ def test_tied_weights_are_one_layer():
     assert [layer.path for layer in plan.layers].count("Embed_0/embedding") == 1
     roles = {leaf.path: leaf.role for leaf in plan.leaves}
     assert roles["Embed_1/embedding"] == "shift"  # The positions, which are added.
+
+
+BOUNDED = ["resnet-18", "gpt", "gru", "mixture of experts", "scanned blocks"]
+
+
+@pytest.mark.parametrize("name", BOUNDED)
+def test_theorem_2_holds_over_a_thousand_random_steps(name):
+    """However updates add to the weights, no norm passes n + √B/λ."""
+    case = ARCHITECTURES[name]()
+    coefficient = 0.05
+    plan = swr_optax.plan_rescaling(
+        case.train, case.params, *case.inputs, stats=case.stats
+    )
+    tx = swr_optax.soft_weight_rescaling(coefficient, plan)
+    weight_norms = swr_optax.metrics.weight_norms
+
+    def step(carry, key):
+        params, state = carry
+        leaves, structure = jax.tree.flatten(params)
+        keys = jax.random.split(key, len(leaves))
+        draws = (
+            0.2 * jnp.sign(leaf) * jax.random.uniform(k, leaf.shape)
+            for k, leaf in zip(keys, leaves, strict=True)
+        )
+        moves = structure.unflatten(draws)
+        moved = optax.apply_updates(params, moves)
+        added = weight_norms(moved, plan) ** 2 - weight_norms(params, plan) ** 2
+        updates, state = tx.update(moves, state, params)
+        params = optax.apply_updates(params, updates)
+        return (params, state), (added, weight_norms(params, plan))
+
+    start = (case.params, tx.init(case.params))
+    keys = jax.random.split(jax.random.key(0, impl="rbg"), 1000)
+    _, (added, norms) = jax.jit(lambda c, k: jax.lax.scan(step, c, k))(start, keys)
+    limits = weight_norms(case.params, plan) + jnp.sqrt(added.max(0)) / coefficient
+    assert (norms <= limits * (1 + 1e-5)).all()
+    # Outward as all moves are, norms would else have grown without end.
+    assert (norms[-1] > weight_norms(case.params, plan)).all()
+    np.testing.assert_allclose(norms[-1], norms[-100], rtol=0.2)
+
+
+@pytest.mark.parametrize("name", ["resnet-18", "gpt"])
+def test_training_learns_and_keeps_its_norms(name):
+    """Adam on a fixed batch, with SWR behind it and without."""
+    case = ARCHITECTURES[name]()
+    plan = swr_optax.plan_rescaling(
+        case.train, case.params, *case.inputs, stats=case.stats
+    )
+    (x,) = case.inputs
+    targets = jnp.roll(x, -1, axis=1) if name == "gpt" else jnp.arange(len(x))
+    adam = optax.adam(1e-2)
+    with_swr = optax.chain(adam, swr_optax.soft_weight_rescaling(0.01, plan))
+
+    def train(tx):
+        def step(carry, _):
+            params, stats, state = carry
+
+            def loss(params):
+                if stats is None:
+                    logits, new_stats = case.train(params, x), None
+                else:
+                    logits, new_stats = case.train(params, stats, x)
+                losses = optax.softmax_cross_entropy_with_integer_labels(
+                    logits, targets
+                )
+                return losses.mean(), new_stats
+
+            (value, new_stats), grads = jax.value_and_grad(loss, has_aux=True)(params)
+            updates, state = tx.update(grads, state, params)
+            return (optax.apply_updates(params, updates), new_stats, state), value
+
+        run = jax.jit(step)
+        carry, losses = (case.params, case.stats, tx.init(case.params)), []
+        for _ in range(150):
+            carry, value = run(carry, None)
+            losses.append(float(value))
+        growth = swr_optax.metrics.weight_growth(carry[0], case.params, plan)
+        return losses, growth
+
+    losses, growth = train(with_swr)
+    _, plain_growth = train(adam)
+    assert losses[-1] < 0.2 * losses[0]
+    assert growth.max() < plain_growth.max()
+    assert growth.mean() < plain_growth.mean()
+    assert growth.max() < 1.5

@@ -1,11 +1,14 @@
 """The plan as an object: its table, JSON, and matching of parameters."""
 
+import re
+
 import jax
 import numpy as np
 import pytest
 
+from architectures import ARCHITECTURES
 from networks import network
-from swr_optax import RescalingPlan
+from swr_optax import RescalingPlan, plan_rescaling
 
 TABLE = """\
 RescalingPlan: 6 layers, 14 leaves, priority 'norms'
@@ -42,6 +45,20 @@ def test_prints_as_a_table():
         )
         == 1
     )
+
+
+def test_names_the_strongest_followers_of_many():
+    case = ARCHITECTURES["scanned blocks"]()
+    plan = plan_rescaling(case.train, case.params, *case.inputs, priority="function")
+    row = next(x for x in str(plan).splitlines() if "value/kernel[1] " in x)
+    assert re.search(r"itself\^0\.606, .*, and \d+ more$", row)
+    assert max(map(len, str(plan).splitlines())) < 800
+
+
+def test_one_of_many_slices_is_left_alone_by_name():
+    case = ARCHITECTURES["scanned blocks"]()
+    plan = plan_rescaling(case.train, case.params, *case.inputs, priority="function")
+    assert "left alone: ScanBlock_0/TransformerBlock_0/Dense_0/bias[2]" in str(plan)
 
 
 @pytest.mark.parametrize("name", ["mlp", "cnn_bn"])
