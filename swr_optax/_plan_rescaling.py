@@ -186,10 +186,7 @@ def plan_rescaling(
             for i, leaf in enumerate(leaves)
         ),
         weights=tuple(walk.weights),
-        parameters=next(
-            (i for i, leaf in enumerate(leaves) if leaf.role == "statistic"),
-            len(leaves),
-        ),
+        parameters=sum(leaf.role != "statistic" for leaf in leaves),
         exponents=exponents,
         outputs=tuple(outputs),
         output_exponents=without_noise(
