@@ -183,6 +183,7 @@ def test_weights_that_a_loop_repeats_are_one_layer():
     # The recurrent weight may not scale, or the state would grow with time.
     np.testing.assert_allclose(plan.exponents[plan.leaf_paths.index("h")], 0, atol=1e-9)
     assert plan.exponents[plan.leaf_paths.index("i")].any()
+    assert {leaf.role for leaf in plan.leaves} == {"weight"}
 
 
 @pytest.mark.parametrize("length", [0, 1, 3])
@@ -243,7 +244,8 @@ def test_a_learned_initial_state_follows_as_a_shift():
         def step(state, x):
             return jax.nn.relu(state @ params["h"] + x @ params["i"]), None
 
-        return lax.scan(step, params["start"] + 0 * x, jnp.stack([x] * 3))[0]
+        start = jnp.broadcast_to(params["start"], x.shape)
+        return lax.scan(step, start, jnp.stack([x] * 3))[0]
 
     params = {"h": X[:4] / 4, "i": X[4:], "start": X[0]}
     plan = proportional(fn, params, X)
@@ -281,3 +283,49 @@ def test_a_scan_over_many_blocks_plans_in_seconds():
     plan = swr_optax.plan_rescaling(fn, params, shape((8, 512), jnp.float32))
     assert time.perf_counter() - start < 20
     assert len(plan.layers) == 3 * 96
+
+
+def test_a_scan_in_reverse_starts_with_the_last_slice(stacked):
+    def fn(params, x):
+        def block(x, layer):
+            return jax.nn.relu(x @ layer["w"] + layer["b"]), None
+
+        x = x @ params["in"]
+        return lax.scan(block, x, params["blocks"], reverse=True)[0] @ params["out"]
+
+    plan = proportional(fn, stacked, X)
+    assert [layer.index for layer in plan.layers] == [None, 2, 1, 0, None]
+    bias = plan.exponents[plan.leaf_paths.index("blocks/b[1]")]
+    np.testing.assert_array_equal(bias, [1, 1, 1, 0, 0])
+
+
+@pytest.mark.parametrize("branch_first", [True, False])
+def test_behind_an_unmet_sum_shifts_follow_the_trunk(branch_first):
+    def fn(params, x):
+        x = x @ params["trunk"]
+        branch = jax.nn.relu(x @ params["up"] + params["up_bias"]) @ params["down"]
+        x = branch + x if branch_first else x + branch
+        return x @ params["out"] + params["out_bias"]
+
+    params = {
+        **dict.fromkeys(("trunk", "up", "down", "out"), X[:4]),
+        **dict.fromkeys(("up_bias", "out_bias"), X[0]),
+    }
+    plan = swr_optax.plan_rescaling(fn, params, X)
+    assert [layer.path for layer in plan.layers] == ["trunk", "up", "down", "out"]
+    (unmet,) = plan.unmet
+    assert "trunk" in unmet or "down" in unmet
+    by_path = dict(zip(plan.leaf_paths, plan.exponents.tolist(), strict=True))
+    assert by_path["up_bias"] == [1, 1, 0, 0]
+    assert by_path["out_bias"] == [1, 0, 0, 1]
+
+
+def test_a_shift_follows_the_data_though_what_comes_next_is_unmet():
+    def fn(params, x):
+        return jnp.tanh(x @ params["w"] + params["b"]) @ params["out"]
+
+    params = {"w": X[:4], "b": X[0], "out": X[:4]}
+    plan = swr_optax.plan_rescaling(fn, params, X)
+    by_path = dict(zip(plan.leaf_paths, plan.exponents.tolist(), strict=True))
+    assert by_path["b"] == [1, 0]
+    assert len(plan.unmet) == 1
