@@ -157,8 +157,8 @@ def _prepare(root: Path, name: str, address: str) -> Path:
         ) from None
     if importlib.util.find_spec("tensorflow") is None:
         raise UserError(
-            f"{missing} and preparing it needs TensorFlow: pip install"
-            f" 'swr-optax[download]', or {otherwise}"
+            f"{missing} and preparing it needs TensorFlow: pip install tensorflow,"
+            f" or {otherwise}"
         )
     import tensorflow_datasets as tfds
 
