@@ -1,7 +1,7 @@
 """One rule for each primitive: what it makes of degrees and what it demands.
 
 A primitive that only adds to the table's reach is one more line in
-:data:`RULES`; what goes inside other jaxprs is in ``_control_flow.py``.
+:data:`RULES`; what contains jaxprs of its own is in ``_jaxpr_walk.py``.
 """
 
 from __future__ import annotations
