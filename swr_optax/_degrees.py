@@ -141,14 +141,13 @@ class Walk:
         kind: Kind = "exact",
     ) -> None:
         """Demands ``row @ s == 0``; of each row, if there are several."""
-        for one in np.atleast_2d(row):
-            self._require(one, words, kind)
-
-    def _require(self, row: Degree, words: str, kind: Kind) -> None:
-        if row.any():
-            call = next((call for call in reversed(self.calls) if call), None)
-            place = f" (in {call.strip('_')})" if call else ""
-            self.requirements.append(Requirement(row, kind, words + place))
+        call = next((call for call in reversed(self.calls) if call), None)
+        place = f" (in {call.strip('_')})" if call else ""
+        self.requirements += [
+            Requirement(one, kind, words + place)
+            for one in np.atleast_2d(row)
+            if one.any()
+        ]
 
     def multiplies(self, value: Value, other: Value, rank: int) -> None:
         """Notes that leaves may meet the data first in a product.

@@ -8,7 +8,7 @@ from typing import Any
 from jax.extend import core
 import numpy as np
 
-from swr_optax._degrees import Rule, Value, Walk
+from swr_optax._degrees import Rule, Value, Walk, is_neutral
 from swr_optax._rules import LOSSY, RULES, cast, keep, meet, product, unknown
 
 UNCHANGED = frozenset(
@@ -118,11 +118,13 @@ def _slice(value: Value, i: int) -> Value:
 
 
 def _stack(slices: Sequence[Value]) -> Value:
-    first = slices[0]
-    if all(np.array_equal(value.degree, first.degree) for value in slices):
+    # A state that starts as zero has no scale of its own in its first slice.
+    scaled = [value for value in slices if not is_neutral(value)] or slices
+    first = scaled[0]
+    if all(np.array_equal(value.degree, first.degree) for value in scaled):
         return first
     return Value(
-        np.stack([value.degree for value in slices]),
+        np.stack([(first if is_neutral(value) else value).degree for value in slices]),
         data=any(value.data for value in slices),
         layer=max(value.layer for value in slices),
     )

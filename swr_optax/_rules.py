@@ -14,7 +14,7 @@ from jax.extend import core
 import jax.numpy as jnp
 import numpy as np
 
-from swr_optax._degrees import Degree, Rule, Value, Walk, is_neutral
+from swr_optax._degrees import Degree, Kind, Rule, Value, Walk, is_neutral
 
 LARGEST_EPSILON = 1e-2
 """Numbers up to this size, added to a value, count as a numerical epsilon."""
@@ -173,23 +173,23 @@ def cast(walk: Walk, eqn: core.JaxprEqn, operands: Sequence[Value]) -> Degree:
 
 def nonlinear(walk: Walk, eqn: core.JaxprEqn, operands: Sequence[Value]) -> Degree:
     """Operands must have degree zero, and the result has."""
-    for value in operands:
-        walk.require(
-            value.degree,
-            f"{walk.name(value)} feeds {eqn.primitive.name!r}, which is not"
-            " homogeneous: its scale must not change",
-        )
-    return walk.zero
+    return _pin(walk, eqn, operands, "which is not homogeneous", "exact")
 
 
 def unknown(walk: Walk, eqn: core.JaxprEqn, operands: Sequence[Value]) -> Degree:
     """What is not in the table may do anything, so nothing that it takes scales."""
+    return _pin(walk, eqn, operands, "for which there is no rule", "unknown")
+
+
+def _pin(
+    walk: Walk, eqn: core.JaxprEqn, operands: Sequence[Value], why: str, kind: Kind
+) -> Degree:
     for value in operands:
         walk.require(
             value.degree,
-            f"{walk.name(value)} feeds {eqn.primitive.name!r}, for which there is no"
-            " rule: its scale must not change",
-            "unknown",
+            f"{walk.name(value)} feeds {eqn.primitive.name!r}, {why}: its scale must"
+            " not change",
+            kind,
         )
     return walk.zero
 

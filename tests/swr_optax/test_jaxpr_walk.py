@@ -329,3 +329,19 @@ def test_a_shift_follows_the_data_though_what_comes_next_is_unmet():
     by_path = dict(zip(plan.leaf_paths, plan.exponents.tolist(), strict=True))
     assert by_path["b"] == [1, 0]
     assert len(plan.unmet) == 1
+
+
+def test_a_state_of_zeros_takes_the_scale_of_later_ones():
+    """The states before each step: the first, all zeros, demands nothing."""
+
+    def fn(params, x):
+        def step(state, x):
+            return jax.nn.relu(x @ params["in"] + params["b"]), state
+
+        states = lax.scan(step, jnp.zeros((8, 4)), jnp.stack([x] * 3))[1]
+        return states.sum(0) @ params["out"] + params["c"]
+
+    params = {"in": X[:4], "b": X[0], "out": X[4:], "c": X[1]}
+    plan = proportional(fn, params, X)
+    np.testing.assert_array_equal(plan.exponents[plan.leaf_paths.index("in")], [1, 0])
+    np.testing.assert_array_equal(plan.exponents[plan.leaf_paths.index("c")], [1, 1])
