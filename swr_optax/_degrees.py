@@ -15,9 +15,10 @@ A leaf that a scan over blocks takes apart is one leaf for each slice here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import math
+from pathlib import PurePath
 from typing import Any, Literal, NamedTuple
 
 from jax.extend import core
@@ -27,14 +28,16 @@ import numpy as np
 from swr_optax._paths import module_of
 
 Degree = np.ndarray
-"""A float64 vector with one exponent for each leaf; or, for a stacked value, a
-matrix with a row for each slice along its first axis."""
+"""A float64 vector with one exponent for each leaf."""
 
 Role = Literal["weight", "shift", "statistic", "frozen", "unused"]
 """What a leaf is to the network; see :class:`swr_optax.RescalingPlan`."""
 
 Kind = Literal["exact", "unknown", "approximate"]
 """What a requirement is to the plan; see :class:`Requirement`."""
+
+JAX_NN = ("jax", "_src", "nn", "functions.py")
+"""The file that defines activations."""
 
 LARGEST_CONSTANT = 1 << 16
 """Constant arrays with more elements are not looked into."""
@@ -46,10 +49,10 @@ class Value(NamedTuple):
     Attributes:
         degree: the exponents with which the leaves' scalers act on it.
         data: whether it depends on the network's inputs.
-        leaves: what it is made of, as long as no data are among it; of a stacked
-            leaf the first slice.
+        leaves: what it is made of, as long as no data are among it.
         layer: which weight, counted in network order, acted on it last (or -1).
         constant: the number that it holds everywhere, where that is known.
+        rank: its number of dimensions, as the equation at hand finds it.
     """
 
     degree: Degree
@@ -57,6 +60,7 @@ class Value(NamedTuple):
     leaves: frozenset[int] = frozenset()
     layer: int = -1
     constant: float | None = None
+    rank: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,36 +94,37 @@ class Walk:
             start, the others when they are first used.
         scaled: for each leaf whether it may be scaled; if not (a counter, a
             frozen parameter) it is a constant of degree zero.
-        places: for each leaf of the network's tree which leaves it is here: a
-            number, or for a stacked one a slice.
+        told: roles that the user gives, whatever the leaves' first use.
         requirements: the rows of K, in network order.
         weights: the leaves that are weights, in network order.
         ranks: number of dimensions of the data that a leaf first acts on.
         layers: for a leaf that is not a weight, the position in ``weights`` of
             the layer that it belongs to (-1: it comes before all of them).
+        moments: at which equation a weight first acts; layers side by side act
+            at the same.
+        calls: names of the functions that the run is inside of.
+        eqn: the equation at hand.
+        moment: how many equations have been met.
     """
 
     paths: Sequence[str]
     roles: dict[int, Role]
     scaled: Sequence[bool]
-    places: Sequence[int | slice]
+    told: Mapping[int, Role] = dataclasses.field(default_factory=dict)
     requirements: list[Requirement] = dataclasses.field(default_factory=list)
     weights: list[int] = dataclasses.field(default_factory=list)
     ranks: dict[int, int] = dataclasses.field(default_factory=dict)
     layers: dict[int, int] = dataclasses.field(default_factory=dict)
+    moments: dict[int, int] = dataclasses.field(default_factory=dict)
     calls: list[str] = dataclasses.field(default_factory=list)
+    eqn: core.JaxprEqn | None = None
+    moment: int = 0
 
     def __post_init__(self) -> None:
         self.statistics = [i for i, r in self.roles.items() if r == "statistic"]
         self.zero = np.zeros(len(self.paths))
         units = np.diag(np.asarray(self.scaled, np.float64))
-        self.leaves = [
-            Value(
-                units[place],
-                leaves=frozenset([place.start if isinstance(place, slice) else place]),
-            )
-            for place in self.places
-        ]
+        self.leaves = [Value(u, leaves=frozenset([i])) for i, u in enumerate(units)]
 
     def constant(self, value: Any) -> Value:
         """The value of a literal or of an array that the network closes over."""
@@ -140,36 +145,36 @@ class Walk:
         words: str,
         kind: Kind = "exact",
     ) -> None:
-        """Demands ``row @ s == 0``; of each row, if there are several."""
-        call = next((call for call in reversed(self.calls) if call), None)
-        place = f" (in {call.strip('_')})" if call else ""
-        self.requirements += [
-            Requirement(one, kind, words + place)
-            for one in np.atleast_2d(row)
-            if one.any()
-        ]
+        """Demands ``row @ s == 0``."""
+        if row.any():
+            self.requirements.append(Requirement(row, kind, words + self._place()))
 
-    def multiplies(self, value: Value, other: Value, rank: int) -> None:
-        """Notes that leaves may meet the data first in a product.
+    def _place(self) -> str:
+        names = [*self.calls, *([_jax_nn_function(self.eqn)] if self.eqn else [])]
+        name = next((name for name in reversed(names) if name), None)
+        return f" (in {name.strip('_')})" if name else ""
 
-        Args:
-            value: made of leaves.
-            other: what they are multiplied with.
-            rank: its number of dimensions.
-        """
+    def multiplies(self, value: Value, other: Value) -> None:
+        """Notes that leaves may meet the data first in a product."""
         if other.data:
             for leaf in sorted(value.leaves):
-                self.ranks.setdefault(leaf, rank)
-                if leaf not in self.roles:
-                    self.roles[leaf] = "weight"
-                    self.weights.append(leaf)
+                self.ranks.setdefault(leaf, other.rank)
+                self._meets(leaf, "weight", self.layer_of(other))
 
     def adds(self, value: Value, others: Sequence[Value]) -> None:
         """Notes that leaves may meet the data first in a sum."""
         met = [self.layer_of(other) for other in others if other.data]
         for leaf in sorted(value.leaves) if met else ():
-            if self.roles.setdefault(leaf, "shift") != "weight":
-                self.layers.setdefault(leaf, max(met))
+            self._meets(leaf, "shift", max(met))
+
+    def _meets(self, leaf: int, role: Role, layer: int) -> None:
+        if leaf not in self.roles:
+            self.roles[leaf] = self.told.get(leaf, role)
+            if self.roles[leaf] == "weight":
+                self.weights.append(leaf)
+                self.moments[leaf] = self.moment
+        if self.roles[leaf] != "weight":
+            self.layers.setdefault(leaf, layer)
 
     def layer_of(self, value: Value) -> int:
         """Position of the weight that acted on a value last, or is in it."""
@@ -195,3 +200,14 @@ def is_neutral(value: Value) -> bool:
     """Whether a value is its own multiple: zero, infinite or undefined."""
     number = value.constant
     return number is not None and (number == 0 or not math.isfinite(number))
+
+
+def _jax_nn_function(eqn: core.JaxprEqn) -> str:
+    """The activation that an equation is part of: jaxprs do not keep all names."""
+    traceback = getattr(eqn.source_info, "traceback", None)
+    names = [
+        frame.function_name
+        for frame in (traceback.frames if traceback else ())
+        if PurePath(frame.file_name).parts[-4:] == JAX_NN
+    ]
+    return names[-1] if names else ""

@@ -38,9 +38,10 @@ def is_masked(node: Any) -> bool:
 
 
 def module_of(path: str) -> str:
-    """Path without its last part: ``Dense_0`` for ``Dense_0/kernel``."""
+    """Path without its last part: ``Block[3]`` for ``Block/kernel[3]``."""
     module, _, name = path.rpartition(SEPARATOR)
-    return module or name
+    _, bracket, index = name.partition("[")
+    return module + bracket + index if module else name
 
 
 def is_below(path: str, ancestor: str) -> bool:

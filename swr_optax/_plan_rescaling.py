@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 import dataclasses
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -12,10 +12,16 @@ import numpy as np
 
 from swr_optax._constraints import Priority, solve_exponents, without_noise
 from swr_optax._degrees import Degree, Kind, Role, Walk
-from swr_optax._jaxpr_walk import stacked_lengths, unstacked, walk_network
+from swr_optax._jaxpr_walk import (
+    leaf_value,
+    require_same_scale,
+    unstacked,
+    walk_network,
+)
 from swr_optax._outputs import output_names
 from swr_optax._paths import named_leaves
 from swr_optax._plan import Leaf, RescalingPlan, check_inexact, leaf_slices
+from swr_optax._stacked_leaves import stacked_lengths
 
 UNMET = 1e-6
 """A requirement that E misses by more than this is reported."""
@@ -29,6 +35,7 @@ def plan_rescaling(
     priority: Priority = "norms",
     group_fn: Callable[[str], str] | None = None,
     exclude: Callable[[str], bool] | None = None,
+    role_fn: Callable[[str], Literal["weight", "shift"] | None] | None = None,
     keep_outputs: Sequence[str] = (),
 ) -> RescalingPlan:
     r"""Finds out from a network's jaxpr which parameters scale with which.
@@ -80,6 +87,9 @@ def plan_rescaling(
             ``"feature"`` is the rest.
         exclude: whether the parameter of this path is frozen: it is never
             scaled, and the others are planned around it.
+        role_fn: role of the parameter of this path: ``"weight"`` makes it a layer
+            with a norm and a scaler of its own, ``"shift"`` lets it follow the
+            others, and None, as by default, leaves that to its first use.
         keep_outputs: names of outputs whose values must not even change by a
             constant, such as the value head of an actor-critic: the output's
             path in what ``fn`` returns (``"1"`` for the second of a tuple), or
@@ -91,8 +101,8 @@ def plan_rescaling(
 
     Raises:
         TypeError: if a parameter is not of a floating-point type.
-        ValueError: if the network has no weights, or for an unknown priority or
-            output.
+        ValueError: if the network has no weights, or for an unknown priority,
+            role or output.
 
     References:
         Oh, Park, Han and Kim, `Recovering Plasticity of Neural Networks via
@@ -104,40 +114,34 @@ def plan_rescaling(
             f"priority must be one of {get_args(Priority)}, not {priority!r}"
         )
     param_leaves = named_leaves(params)
-    stat_leaves = named_leaves(stats)
     for path, leaf in param_leaves:
         check_inexact(path, leaf)
+    tree_leaves = param_leaves + named_leaves(stats)
 
     trees = (params,) if stats is None else (params, stats)
     jaxpr, shapes = jax.make_jaxpr(fn, return_shape=True)(*trees, *inputs)
-    tree_leaves = param_leaves + stat_leaves
-    stacked = stacked_lengths(jaxpr, len(tree_leaves))
+    lengths = stacked_lengths(jaxpr, len(tree_leaves))
     leaves: list[Leaf] = []
     scaled: list[bool] = []
     places: list[int | slice] = []
     for k, (path, leaf) in enumerate(tree_leaves):
-        role: Role = "unused"
-        if k >= len(param_leaves):
-            role = "statistic"
-        elif exclude is not None and exclude(path):
+        role: Role = "statistic" if k >= len(param_leaves) else "unused"
+        if role == "unused" and exclude is not None and exclude(path):
             role = "frozen"
-        parts = leaf_slices(path, tuple(jnp.shape(leaf)), role, stacked.get(k))
-        places.append(
-            slice(len(leaves), len(leaves) + len(parts))
-            if k in stacked
-            else len(leaves)
-        )
-        leaves += parts
+        slices = leaf_slices(path, tuple(jnp.shape(leaf)), role, lengths.get(k))
+        first, end = len(leaves), len(leaves) + len(slices)
+        places.append(slice(first, end) if k in lengths else first)
+        leaves += slices
         inexact = jnp.issubdtype(jax.dtypes.result_type(leaf), jnp.inexact)
-        scaled += [inexact and role != "frozen"] * len(parts)
+        scaled += [inexact and role != "frozen"] * len(slices)
 
     walk = Walk(
         paths=[leaf.name for leaf in leaves],
         roles={i: leaf.role for i, leaf in enumerate(leaves) if leaf.role != "unused"},
         scaled=scaled,
-        places=places,
+        told={} if role_fn is None else _told_roles(leaves, role_fn),
     )
-    values = walk_network(walk, jaxpr)
+    values = walk_network(walk, jaxpr, places)
     if not walk.weights:
         raise ValueError(
             "fn multiplies its inputs by none of the parameters, so there is"
@@ -146,16 +150,12 @@ def plan_rescaling(
         )
 
     outputs: dict[str, Degree] = {}
-    measured = iter(walk.leaves[len(param_leaves) :])
+    measured = iter(places[len(param_leaves) :])
     for name, value in zip(output_names(shapes, stats), values, strict=True):
         if name is None:
-            given = next(measured)
-            walk.require(
-                value.degree - given.degree,
-                f"{walk.name(given)} and its update must share one scale",
-            )
+            require_same_scale(walk, leaf_value(walk, next(measured)), value)
         else:
-            outputs[name] = unstacked(walk, value).degree
+            outputs[name] = unstacked(walk, value, f"returned in {name!r}").degree
     for name in keep_outputs:
         if name not in outputs:
             raise ValueError(
@@ -198,21 +198,39 @@ def plan_rescaling(
     )
 
 
+def _told_roles(
+    leaves: Sequence[Leaf], role_fn: Callable[[str], Role | None]
+) -> dict[int, Role]:
+    """Roles that the user gives."""
+    told: dict[int, Role] = {}
+    for i, leaf in enumerate(leaves):
+        role = None if leaf.role == "statistic" else role_fn(leaf.path)
+        if role not in ("weight", "shift", None):
+            raise ValueError(
+                f"role_fn gives {leaf.path} the role {role!r}: it must be 'weight',"
+                " 'shift' or None"
+            )
+        if role is not None:
+            told[i] = role
+    return told
+
+
 def _groups(walk: Walk, group_fn: Callable[[str], str] | None) -> list[str]:
     """Group of each leaf: that of its layer."""
-    if group_fn is None:
-        spatial = [
-            position
-            for position, index in enumerate(walk.weights)
-            if walk.ranks.get(index, 0) > 2
-        ]
-        last = max(spatial, default=len(walk.weights) - 2)
-        by_layer = [
-            "classifier" if position > last else "feature"
-            for position in range(len(walk.weights))
-        ]
-    else:
+    if group_fn is not None:
         by_layer = [group_fn(walk.paths[index]) for index in walk.weights]
+    else:
+        spatial = [w for w in walk.weights if walk.ranks.get(w, 0) > 2]
+        # Layers side by side act at one moment; the last alone is the head.
+        moments = {walk.moments[w] for w in walk.weights}
+        head = max(moments)
+        body = max(
+            (walk.moments[w] for w in spatial),
+            default=max(moments - {head}, default=-1),
+        )
+        by_layer = [
+            "classifier" if walk.moments[w] > body else "feature" for w in walk.weights
+        ]
     position_of = {index: position for position, index in enumerate(walk.weights)}
     return [
         by_layer[max(position_of.get(i, walk.layers.get(i, 0)), 0)]

@@ -7,14 +7,14 @@ A primitive that only adds to the table's reach is one more line in
 from __future__ import annotations
 
 from collections.abc import Sequence
-import typing
+import math
 
-import jax
 from jax.extend import core
 import jax.numpy as jnp
 import numpy as np
 
 from swr_optax._degrees import Degree, Kind, Rule, Value, Walk, is_neutral
+from swr_optax._slices import shape_of
 
 LARGEST_EPSILON = 1e-2
 """Numbers up to this size, added to a value, count as a numerical epsilon."""
@@ -46,17 +46,12 @@ def _multiply(
     walk: Walk, eqn: core.JaxprEqn, operands: Sequence[Value], sign: int
 ) -> Degree:
     left, right = operands
-    ranks = [_rank(atom) for atom in eqn.invars]
-    walk.multiplies(left, right, ranks[1])
-    walk.multiplies(right, left, ranks[0])
+    walk.multiplies(left, right)
+    walk.multiplies(right, left)
     if eqn.primitive.name in ("mul", "div"):
         _normalise(walk, left.degree, right, left.data, sign)
         _normalise(walk, sign * right.degree, left, right.data, 1)
     return left.degree + sign * right.degree
-
-
-def _rank(atom: core.Var | core.Literal) -> int:
-    return len(typing.cast(jax.core.ShapedArray, atom.aval).shape)
 
 
 def _normalise(walk: Walk, degree: Degree, other: Value, data: bool, sign: int) -> None:
@@ -83,6 +78,16 @@ def power(exponent: float | str) -> Rule:
         return factor * operands[0].degree
 
     return rule
+
+
+def product_of_many(
+    walk: Walk, eqn: core.JaxprEqn, operands: Sequence[Value]
+) -> Degree:
+    """Degree times the number of factors."""
+    del walk
+    shape = shape_of(eqn.invars[0])
+    factors = math.prod(shape[axis] for axis in eqn.params["axes"])
+    return factors * operands[0].degree
 
 
 def general_power(walk: Walk, eqn: core.JaxprEqn, operands: Sequence[Value]) -> Degree:
@@ -151,6 +156,11 @@ def update_slice(walk: Walk, eqn: core.JaxprEqn, operands: Sequence[Value]) -> D
     return agree(walk, eqn, operands[:2])
 
 
+def ragged_product(walk: Walk, eqn: core.JaxprEqn, operands: Sequence[Value]) -> Degree:
+    """Degrees add; the third operand says which rows go with which matrix."""
+    return product(walk, eqn, operands[:2])
+
+
 def scatter(walk: Walk, eqn: core.JaxprEqn, operands: Sequence[Value]) -> Degree:
     """The array and the updates must agree; between them are indices."""
     array, _, updates = operands
@@ -159,8 +169,9 @@ def scatter(walk: Walk, eqn: core.JaxprEqn, operands: Sequence[Value]) -> Degree
 
 def lookup(walk: Walk, eqn: core.JaxprEqn, operands: Sequence[Value]) -> Degree:
     """A table's degree; looking things up by the data is a product with it."""
+    del eqn
     table, indices = operands
-    walk.multiplies(table, indices, _rank(eqn.outvars[0]))
+    walk.multiplies(table, indices)
     return table.degree
 
 
@@ -199,6 +210,7 @@ RULES: dict[str, Rule] = {
     "mul": product,
     "dot_general": product,
     "conv_general_dilated": product,
+    "ragged_dot_general": ragged_product,
     "div": quotient,
     # Degree times an exponent.
     "square": power(2),
@@ -207,6 +219,7 @@ RULES: dict[str, Rule] = {
     "cbrt": power(1 / 3),
     "integer_pow": power("y"),
     "pow": general_power,
+    "reduce_prod": product_of_many,
     # Degree passes through.
     "abs": keep,
     "neg": keep,
@@ -229,7 +242,17 @@ RULES: dict[str, Rule] = {
     "dynamic_slice": keep,
     "sort": keep,
     "top_k": keep,
+    "approx_top_k": keep,
+    "fft": keep,
+    "optimization_barrier": keep,
+    "device_put": keep,
+    "all_gather": keep,
+    "all_to_all": keep,
+    "ppermute": keep,
+    "pvary": keep,
+    "reduce_scatter": keep,
     "psum": keep,
+    "psum_invariant": keep,
     "pmax": keep,
     "pmin": keep,
     "reduce_sum": keep,
@@ -250,6 +273,7 @@ RULES: dict[str, Rule] = {
     "max": agree,
     "min": agree,
     "clamp": agree,
+    "rem": agree,
     "complex": agree,
     "concatenate": agree,
     "pad": agree,
@@ -257,6 +281,8 @@ RULES: dict[str, Rule] = {
     "dynamic_update_slice": update_slice,
     "scatter": scatter,
     "scatter-add": scatter,
+    "scatter-max": scatter,
+    "scatter-min": scatter,
     # Operands must agree, and the result has no scale.
     "eq": compare,
     "ne": compare,
@@ -264,6 +290,7 @@ RULES: dict[str, Rule] = {
     "le": compare,
     "gt": compare,
     "ge": compare,
+    "atan2": compare,
     # No scale comes out, whatever goes in.
     "sign": forget,
     "is_finite": forget,
@@ -279,6 +306,18 @@ RULES: dict[str, Rule] = {
     "tanh": nonlinear,
     "sin": nonlinear,
     "cos": nonlinear,
+    "tan": nonlinear,
+    "asin": nonlinear,
+    "acos": nonlinear,
+    "atan": nonlinear,
+    "sinh": nonlinear,
+    "cosh": nonlinear,
+    "asinh": nonlinear,
+    "acosh": nonlinear,
+    "atanh": nonlinear,
+    "lgamma": nonlinear,
+    "digamma": nonlinear,
+    "cumlogsumexp": nonlinear,
     "erf": nonlinear,
     "erfc": nonlinear,
     "erf_inv": nonlinear,

@@ -62,8 +62,8 @@ def test_random_graphs_scale_as_predicted(leaves, program, seed):
         params = [jnp.asarray(rng.normal(size=(3, 3))) for _ in range(leaves)]
         x = jnp.asarray(rng.normal(size=(3, 3)))
         places = range(leaves)
-        walk = Walk([f"w{i}" for i in places], {}, [True] * leaves, places)
-        values = walk_network(walk, jax.make_jaxpr(fn)(params, x))
+        walk = Walk([f"w{i}" for i in places], {}, [True] * leaves)
+        values = walk_network(walk, jax.make_jaxpr(fn)(params, x), places)
 
         rows = [r.row for r in walk.requirements if r.kind != "approximate"]
         allowed = solve_exponents(np.reshape(rows, (-1, leaves)), places, "function")

@@ -166,7 +166,7 @@ def test_slices_that_are_used_together_share_one_scale(stacked):
 
     proportional(fn, stacked, X)
     plan = swr_optax.plan_rescaling(fn, stacked, X)
-    assert "the slices of blocks/w[0] are used together" in plan.unmet[0]
+    assert "blocks/w[0] and blocks/w[1] are used together" in plan.unmet[0]
 
 
 def test_weights_that_a_loop_repeats_are_one_layer():

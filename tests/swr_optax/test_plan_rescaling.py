@@ -251,14 +251,51 @@ def test_tanh_is_reported_by_one_priority_and_respected_by_the_other():
 
 def test_what_has_no_rule_is_left_alone_and_reported():
     def fn(params, x):
-        return jax.lax.lgamma(params["w1"]) @ (x @ params["w2"]).T
+        return jax.lax.bessel_i0e(params["w1"]) @ (x @ params["w2"]).T
 
     params = {"w1": jnp.ones((3, 4)), "w2": jnp.ones((3, 4))}
     plan = swr_optax.plan_rescaling(fn, params, jnp.ones((2, 3)))
     assert [layer.path for layer in plan.layers] == ["w2"]
     assert plan.unmet == (
-        "w1 feeds 'lgamma', for which there is no rule: its scale must not change",
+        "w1 feeds 'bessel_i0e', for which there is no rule: its scale must not change",
     )
+
+
+# Roles.
+
+
+def test_roles_can_be_overridden():
+    """A gain that follows, and a learned position that has a norm of its own."""
+
+    def fn(params, x):
+        x = jax.nn.relu((x + params["position"]) @ params["w1"]) * params["gain"]
+        return x @ params["w2"]
+
+    params = {
+        "position": jnp.ones((2, 3)),
+        "w1": jnp.ones((3, 4)),
+        "gain": jnp.ones(4),
+        "w2": jnp.ones((4, 2)),
+    }
+    told = {"position": "weight", "gain": "shift"}
+    plan = swr_optax.plan_rescaling(fn, params, jnp.ones((2, 3)), role_fn=told.get)
+    assert [x.path for x in plan.layers] == ["position", "w1", "w2"]
+    roles = {leaf.path: leaf.role for leaf in plan.leaves}
+    assert roles == {**told, "w1": "weight", "w2": "weight"}
+    # Nothing is added behind the gain, so it has nothing to follow.
+    rows = dict(zip(plan.leaf_paths, plan.exponents, strict=True))
+    np.testing.assert_array_equal(rows["gain"], [0, 0, 0])
+    np.testing.assert_array_equal(rows["position"], [1, 0, 0])
+
+
+def test_unknown_roles_are_refused():
+    with pytest.raises(ValueError, match="role_fn gives w the role 'bias': it must be"):
+        swr_optax.plan_rescaling(
+            lambda p, x: x @ p["w"],
+            {"w": jnp.ones((3, 2))},
+            jnp.ones((2, 3)),
+            role_fn={"w": "bias"}.get,
+        )
 
 
 # Groups.

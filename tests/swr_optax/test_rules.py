@@ -16,12 +16,37 @@ from swr_optax._rules import RULES
 A = np.array([[1.5, -2.0, 3.0, 0.5], [2.0, 1.0, -0.3, 4.0], [-1.0, 2.5, 0.2, 6.0]])
 B = np.array([[0.7, 2.1, -1.2, 3.0], [-0.4, 5.0, 1.1, -2.0], [3.0, -0.9, 2.2, 0.8]])
 
+MESH = jax.make_mesh((1,), ("i",), axis_types=(jax.sharding.AxisType.Auto,))
+
+
+EVERYWHERE = jax.sharding.PartitionSpec()
+
+
+def tracked(fn, check_vma=True):
+    """The function as each device runs it, with what varies among them tracked."""
+    return jax.shard_map(
+        fn,
+        mesh=MESH,
+        in_specs=EVERYWHERE,
+        out_specs=EVERYWHERE,
+        check_vma=check_vma,
+    )
+
+
+def sharded(fn):
+    """The function as each device runs it."""
+    return tracked(fn, check_vma=False)
+
+
 CASES = {
     # Degrees add or subtract.
     "mul": lambda a, b: a * b,
     "dot_general": lambda a, b: a @ b.T,
     "conv_general_dilated": lambda a, b: lax.conv(
         a[None, None], b[None, None], (1, 1), "SAME"
+    ),
+    "ragged_dot_general": lambda a, b: lax.ragged_dot(
+        a, jnp.stack([b.T, 2 * b.T]), jnp.array([1, 2])
     ),
     "div": lambda a, b: a / b,
     # Degree times an exponent.
@@ -31,6 +56,7 @@ CASES = {
     "cbrt": lambda a, b: lax.cbrt(a) * b,
     "integer_pow": lambda a, b: a**5 * b,
     "pow": lambda a, b: jnp.abs(a) ** 1.7 * b,
+    "reduce_prod": lambda a, b: a.prod(0) * b,
     # Degree passes through.
     "abs": lambda a, b: jnp.abs(a) * b,
     "neg": lambda a, b: -a * b,
@@ -61,6 +87,20 @@ CASES = {
     "psum": lambda a, b: jax.vmap(lambda a: lax.psum(a, "i"), axis_name="i")(a) * b,
     "pmax": lambda a, b: jax.vmap(lambda a: lax.pmax(a, "i"), axis_name="i")(a) * b,
     "pmin": lambda a, b: jax.vmap(lambda a: lax.pmin(a, "i"), axis_name="i")(a) * b,
+    "all_gather": sharded(lambda a, b: lax.all_gather(a, "i")[0] * b),
+    "all_to_all": sharded(lambda a, b: lax.all_to_all(a[:1], "i", 0, 0) * b),
+    "ppermute": sharded(lambda a, b: lax.ppermute(a, "i", [(0, 0)]) * b),
+    "pvary": tracked(lambda a, b: lax.psum(lax.pcast(a, "i", to="varying"), "i") * b),
+    "psum_invariant": tracked(
+        lambda a, b: lax.psum(lax.pcast(a * b, "i", to="varying"), "i")
+    ),
+    "reduce_scatter": sharded(lambda a, b: lax.psum_scatter(a[:1], "i") * b),
+    "optimization_barrier": lambda a, b: jnp.multiply(
+        *lax.optimization_barrier((a, a * b))
+    ),
+    "device_put": lambda a, b: jax.device_put(a) * b,
+    "approx_top_k": lambda a, b: lax.approx_max_k(a, 2)[0] * b[:, :2],
+    "fft": lambda a, b: jnp.abs(jnp.fft.fft(a)) * b,
     "reduce_sum": lambda a, b: a.sum() * b,
     "reduce_max": lambda a, b: a.max(0) * b,
     "reduce_min": lambda a, b: a.min(0) * b,
@@ -82,12 +122,15 @@ CASES = {
     "max": lambda a, b: jnp.maximum(a, b),
     "min": lambda a, b: jnp.minimum(a, b),
     "clamp": lambda a, b: lax.clamp(-jnp.abs(b), a, jnp.abs(b)),
+    "rem": lambda a, b: lax.rem(a, b),
     "concatenate": lambda a, b: jnp.concatenate([a, b, jnp.zeros((3, 4))]),
     "pad": lambda a, b: jnp.pad(a, 1) * jnp.pad(b, 1),
     "select_n": lambda a, b: jnp.where(a > 0, a, b),
     "dynamic_update_slice": lambda a, b: lax.dynamic_update_slice(a, b[:1], (1, 0)),
     "scatter": lambda a, b: a.at[1].set(b[0]),
     "scatter-add": lambda a, b: a.at[jnp.array([1, 1])].add(b[:2]),
+    "scatter-max": lambda a, b: a.at[jnp.array([1, 1])].max(b[:2]),
+    "scatter-min": lambda a, b: a.at[jnp.array([1, 1])].min(b[:2]),
     # Operands must agree, and the result has no scale.
     "eq": lambda a, b: (a == b) * (a * b),
     "ne": lambda a, b: (a != b) * (a * b),
@@ -95,6 +138,7 @@ CASES = {
     "le": lambda a, b: (a <= b) * (a * b),
     "gt": lambda a, b: (a > b) * (a * b),
     "ge": lambda a, b: (a >= b) * (a * b),
+    "atan2": lambda a, b: jnp.arctan2(a, b) * a * b,
     # No scale comes out, whatever goes in.
     "sign": lambda a, b: jnp.sign(a) * b,
     "is_finite": lambda a, b: jnp.isfinite(a) * b,
@@ -110,6 +154,18 @@ CASES = {
     "tanh": lambda a, b: jnp.tanh(a) * b,
     "sin": lambda a, b: jnp.sin(a) * b,
     "cos": lambda a, b: jnp.cos(a) * b,
+    "tan": lambda a, b: jnp.tan(a) * b,
+    "asin": lambda a, b: jnp.arcsin(a / 10) * b,
+    "acos": lambda a, b: jnp.arccos(a / 10) * b,
+    "atan": lambda a, b: jnp.arctan(a) * b,
+    "sinh": lambda a, b: jnp.sinh(a) * b,
+    "cosh": lambda a, b: jnp.cosh(a) * b,
+    "asinh": lambda a, b: jnp.arcsinh(a) * b,
+    "acosh": lambda a, b: jnp.arccosh(1 + jnp.abs(a)) * b,
+    "atanh": lambda a, b: jnp.arctanh(a / 10) * b,
+    "lgamma": lambda a, b: lax.lgamma(jnp.abs(a)) * b,
+    "digamma": lambda a, b: lax.digamma(jnp.abs(a)) * b,
+    "cumlogsumexp": lambda a, b: lax.cumlogsumexp(a) * b,
     "erf": lambda a, b: lax.erf(a) * b,
     "erfc": lambda a, b: lax.erfc(a) * b,
     "erf_inv": lambda a, b: lax.erf_inv(a / 10) * b,
@@ -122,6 +178,7 @@ MORE_CASES = {
     "relu": lambda a, b: jax.nn.relu(a) * b,
     "leaky relu": lambda a, b: jax.nn.leaky_relu(a @ b.T),
     "masked with -inf": lambda a, b: jnp.where(a > 0, a @ b.T @ a, -jnp.inf).max(),
+    "gelu": lambda a, b: jax.nn.gelu(a) * b,
     "gelu of a ratio": lambda a, b: jax.nn.gelu(a / jnp.linalg.norm(a)) * b,
     "one plus": lambda a, b: (1 + a) * b,
     "to integer": lambda a, b: a.astype(jnp.int32) * b,
@@ -134,8 +191,8 @@ MORE_CASES = {
 
 def walk_of(fn):
     jaxpr = jax.make_jaxpr(fn)(A, B)
-    walk = Walk(["a", "b"], {}, [True, True], [0, 1])
-    return walk, walk_network(walk, jaxpr), jaxpr
+    walk = Walk(["a", "b"], {}, [True, True])
+    return walk, walk_network(walk, jaxpr, [0, 1]), jaxpr
 
 
 def allowed_scalings(walk):
@@ -167,8 +224,9 @@ def test_predicted_degree_is_the_measured_one(name):
 def primitives(jaxpr):
     for eqn in jaxpr.eqns:
         yield eqn.primitive.name
-        if eqn.primitive.name in INNER:
-            inner = eqn.params[INNER[eqn.primitive.name]]
+        name = eqn.primitive.name
+        if name in INNER or name == "shard_map":
+            inner = eqn.params[INNER.get(name, "jaxpr")]
             yield from primitives(getattr(inner, "jaxpr", inner))
 
 
@@ -201,16 +259,18 @@ def test_says_what_it_demands_and_where(name, words):
     assert [r.words for r in walk.requirements] == [words]
 
 
-def test_names_the_function_around_a_primitive():
-    walk, _, _ = walk_of(lambda a, b: jax.nn.silu(a) * b)
-    assert walk.requirements[0].words.endswith("(in silu)")
+@pytest.mark.parametrize("name", ["gelu", "silu", "softmax"])
+def test_names_the_function_around_a_primitive(name):
+    walk, _, _ = walk_of(lambda a, b: getattr(jax.nn, name)(a) * b)
+    assert walk.requirements
+    assert all(r.words.endswith(f"(in {name})") for r in walk.requirements)
 
 
 def test_an_unknown_primitive_is_treated_as_nonlinear():
-    walk, _, _ = walk_of(lambda a, b: lax.lgamma(a) * b)
+    walk, _, _ = walk_of(lambda a, b: lax.bessel_i0e(a) * b)
     (requirement,) = walk.requirements
     assert requirement.kind == "unknown"
-    assert requirement.words.startswith("a feeds 'lgamma', for which there is")
+    assert requirement.words.startswith("a feeds 'bessel_i0e', for which there is")
 
 
 def test_a_small_constant_is_an_approximation():
@@ -244,8 +304,8 @@ def test_roles_come_from_how_leaves_first_meet_the_data():
     }
     jaxpr = jax.make_jaxpr(fn)(leaves, np.ones((5, 4)), np.zeros(5, np.int32))
     count = len(leaves)
-    walk = Walk(list(leaves), {}, [True] * count, range(count))
-    walk_network(walk, jaxpr)
+    walk = Walk(list(leaves), {}, [True] * count)
+    walk_network(walk, jaxpr, range(count))
     roles = {name: walk.roles.get(i, "unused") for i, name in enumerate(leaves)}
     assert roles == {
         "kernel": "weight",
