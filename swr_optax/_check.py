@@ -12,6 +12,7 @@ import numpy as np
 from swr_optax._outputs import output_names
 from swr_optax._plan import RescalingPlan
 from swr_optax._rescale import leaf_log_scalers, rescale, scaled
+from swr_optax.metrics._proportionality import relative_deviation
 
 
 class Check(NamedTuple):
@@ -104,8 +105,7 @@ def check(
         new = outputs_of(rescale(params, log_scalers, plan), new_stats)
         constants = np.exp(plan.output_exponents @ np.asarray(log_scalers, np.float64))
         for before, after, constant in zip(old, new, constants, strict=True):
-            expected = constant * before
-            error = np.abs(after - expected).max() / np.abs(expected).max()
+            error = relative_deviation(after, constant * before)
             deviation = max(deviation, float(error))
             same = jnp.atleast_1d(before).argmax(-1) == jnp.atleast_1d(after).argmax(-1)
             equal, compared = equal + int(same.sum()), compared + same.size

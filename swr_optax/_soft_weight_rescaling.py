@@ -14,7 +14,7 @@ from optax._src.base import NO_PARAMS_MSG
 from swr_optax._paths import is_masked
 from swr_optax._plan import RescalingPlan
 from swr_optax._rescale import factor_of, leaf_log_scalers, scaled
-from swr_optax.metrics import norms_of_weights, weight_norms
+from swr_optax.metrics._weight_norms import norms_of_weights, weight_norms
 
 Coefficient: TypeAlias = jax.typing.ArrayLike | optax.Schedule
 """A number from 0 to 1, or a schedule: a function from step to such a number."""

@@ -57,6 +57,39 @@ def scale(arrays, layers, c, *, as_printed=False):
     return scaled, cumulative
 
 
+def balanced(weights, p=2, q=2, rounds=100):
+    """Saul's algorithm 1, unit by unit; W[i][j] is from unit j to unit i."""
+    network = [np.array(weight, np.float64) for weight in weights]
+
+    def incoming(layer, unit):
+        return sum(abs(w) ** p for w in network[layer][unit]) ** (q / p)
+
+    for _ in range(rounds):
+        factors = []
+        for layer in range(len(network) - 1):
+            factors.append([])
+            for j in range(len(network[layer])):
+                outgoing = 0.0
+                for i, row in enumerate(network[layer + 1]):
+                    share = abs(row[j]) ** p / sum(abs(w) ** p for w in row)
+                    outgoing += share * incoming(layer + 1, i)
+                a = (outgoing / incoming(layer, j)) ** (1 / (4 * max(p, q)))
+                factors[layer].append(a)
+        for layer, of_units in enumerate(factors):
+            for j, a in enumerate(of_units):
+                network[layer][j] *= a
+                network[layer + 1][:, j] /= a
+        if max(abs(a - 1) for of_units in factors for a in of_units) < 1e-5:
+            break
+    return network
+
+
+def pq_norm(weights, p=2, q=2):
+    """(Σ_i (Σ_j |W_ij|^p)^{q/p})^{1/q} over all units i of a network."""
+    rows = [row for weight in weights for row in np.array(weight, np.float64)]
+    return sum(sum(abs(w) ** p for w in row) ** (q / p) for row in rows) ** (1 / q)
+
+
 def flat(*trees):
     """{"Dense_0/kernel": float64 array, ...} for nested dictionaries."""
     arrays = {}

@@ -1,4 +1,4 @@
-"""What to watch in a network that learns for long."""
+"""How large a network's weights are, and how much they have grown."""
 
 from __future__ import annotations
 
