@@ -8,6 +8,8 @@ import json
 import os
 from pathlib import Path
 import shutil
+import subprocess
+import sys
 import tempfile
 import threading
 
@@ -100,8 +102,18 @@ def served(tmp_path, monkeypatch):
 
 
 def prepare(served, tmp_path, wnids):
+    """In a process of its own, where nothing else has registered the builder."""
     write_archive(tmp_path / "archive", wnids)
     shutil.make_archive(str(served / "tiny-imagenet-200"), "zip", tmp_path / "archive")
+    code = (
+        "import dataclasses, sys; from experiments.datasets import *;"
+        " source = dataclasses.replace(SOURCES['tiny_imagenet'], download=sys.argv[1]);"
+        " SOURCES['tiny_imagenet'] = source; load_dataset('tiny_imagenet', sys.argv[2])"
+    )
+    address = SOURCES["tiny_imagenet"].download
+    command = [sys.executable, "-c", code, address, str(tmp_path / "data")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     return load_dataset("tiny_imagenet", str(tmp_path / "data"))
 
 

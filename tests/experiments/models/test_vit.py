@@ -42,6 +42,6 @@ def test_no_weight_starts_without_a_norm():
         elif path.endswith("scale"):
             np.testing.assert_array_equal(array, 1)
         else:
-            slack = 5 / array.size**0.5
+            slack = 3 / array.size**0.5
             np.testing.assert_allclose(array.std(), 0.02, rtol=slack)
-            assert abs(array.mean()) < 0.02 * slack
+            assert abs(array.mean()) < 0.04 * slack
