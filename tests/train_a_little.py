@@ -7,6 +7,7 @@ distance from 1 and the process's largest resident memory in gigabytes.
 
 import dataclasses
 import json
+from pathlib import Path
 import resource
 import sys
 import time
@@ -19,6 +20,15 @@ from experiments.datasets import load_dataset
 from experiments.methods import METHODS
 from experiments.training import make_training, shuffled
 from swr_optax import SoftWeightRescalingState
+
+
+def largest_memory():
+    """Largest resident memory of this process so far, in bytes."""
+    if sys.platform == "darwin":
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # On Linux getrusage also counts the process that started this one.
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(status.split("VmHWM:")[1].split()[0])
 
 
 def main(dataset_name, model, batch, steps):
@@ -40,12 +50,11 @@ def main(dataset_name, model, batch, steps):
         state.opt_state, is_leaf=lambda x: isinstance(x, SoftWeightRescalingState)
     )
     scalers = [s.log_scalers for s in states if isinstance(s, SoftWeightRescalingState)]
-    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     found = {
         "losses": losses,
         "seconds": seconds,
         "scaled": float(np.abs(scalers).max()),
-        "gigabytes": largest * (1 if sys.platform == "darwin" else 1024) / 1e9,
+        "gigabytes": largest_memory() / 1e9,
     }
     print(json.dumps(found))
 
