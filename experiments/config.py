@@ -48,11 +48,15 @@ class Config:
             check_name(method, METHODS, "method")
             if self.methods.count(method) > 1:
                 raise UserError(f"method {method!r} is named twice")
+            if METHODS[method].coefficients and self.coefficient(method) is None:
+                raise UserError(
+                    f"method {method!r} has no coefficient for {self.dataset!r}"
+                )
         height, width, _ = SOURCES[self.dataset].shape
-        if min(height, width) < MODELS[self.model].smallest:
+        misfit = MODELS[self.model].misfit(height, width)
+        if misfit is not None:
             raise UserError(
-                f"model {self.model!r} does not fit {self.dataset!r}: pooling leaves"
-                f" nothing of {height}×{width} images"
+                f"model {self.model!r} does not fit {self.dataset!r}: {misfit}"
             )
         for name in ("seeds", "epochs", "batch_size"):
             if getattr(self, name) < 1:

@@ -66,8 +66,44 @@ SOURCES: dict[str, Source] = {
         std=(0.3081,),
         download="https://storage.googleapis.com/cvdf-datasets/mnist/train-labels-idx1-ubyte.gz",
     ),
+    "fashion_mnist": Source(
+        shape=(28, 28, 1),
+        classes=10,
+        white=255,
+        mean=(0.2860,),
+        std=(0.3530,),
+        download="http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/train-labels-idx1-ubyte.gz",
+    ),
+    "cifar10": Source(
+        shape=(32, 32, 3),
+        classes=10,
+        white=255,
+        mean=(0.4914, 0.4822, 0.4465),
+        std=(0.2023, 0.1994, 0.2010),
+        download="https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
+    ),
+    "cifar100": Source(
+        shape=(32, 32, 3),
+        classes=100,
+        white=255,
+        mean=(0.5071, 0.4867, 0.4408),
+        std=(0.2675, 0.2565, 0.2761),
+        download="https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz",
+    ),
+    # Prepared by experiments.tiny_imagenet; the public test split has no labels.
+    "tiny_imagenet": Source(
+        shape=(64, 64, 3),
+        classes=200,
+        white=255,
+        mean=(0.4802, 0.4481, 0.3975),
+        std=(0.2770, 0.2691, 0.2821),
+        download="http://cs231n.stanford.edu/tiny-imagenet-200.zip",
+        splits=("train", "validation"),
+    ),
 }
-"""By name; the mean and deviation of all but digits are the paper's."""
+"""By name; mean and deviation are the paper's or, for digits and fashion_mnist,
+which it does not have, those of the training images.  The paper's deviation for
+CIFAR-10 is, as is usual, the mean deviation within an image."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,6 +197,8 @@ def _prepare(root: Path, name: str, address: str) -> Path:
             f" or {otherwise}"
         )
     import tensorflow_datasets as tfds
+
+    import experiments.tiny_imagenet  # noqa: F401, which registers its builder
 
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()  # It would flood a log.

@@ -167,8 +167,7 @@ def make_training(config: Config, dataset: Dataset, method_name: str) -> Trainin
     def run_epoch(state: TrainState, order: np.ndarray) -> tuple[TrainState, jax.Array]:
         examples = (order >= 0).sum(axis=(1, 2))
         steps = int((order[0] >= 0).any(axis=1).sum())
-        if jax.default_backend() == "cpu" and config.model != "mlp":
-            # XLA's CPU convolutions are ten times slower inside a loop.
+        if jax.default_backend() == "cpu" and MODELS[config.model].convolutional:
             total = jnp.zeros(len(order))
             for i in range(steps):
                 state, more = step_lane(state, order[:, i], images, labels)

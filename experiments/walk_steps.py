@@ -51,7 +51,7 @@ def walk_steps(
     """
     leaves = [path for path, _ in named_leaves(params)]
     count = len(leaves)
-    walk = Walk(paths=leaves, roles={}, scaled=[True] * count, places=range(count))
+    walk = Walk(paths=leaves, roles={}, scaled=[True] * count)
     known: dict[core.Var, Value] = {}
     names: dict[core.Var, str] = {}
     steps: list[Step] = []

@@ -53,6 +53,24 @@ def images(count):
     return jnp.asarray(digits()[0][:count])
 
 
+def convolutions(count):
+    """Convolutions without bias, each with a BatchNorm behind it."""
+    return [
+        layer
+        for k in range(count)
+        for layer in (
+            PaperLayer(f"Conv_{k}/kernel"),
+            PaperLayer(
+                f"BatchNorm_{k}/scale",
+                f"BatchNorm_{k}/bias",
+                normalizes=True,
+                mean=f"BatchNorm_{k}/mean",
+                variance=f"BatchNorm_{k}/var",
+            ),
+        )
+    ]
+
+
 PLAIN = [PaperLayer(f"Dense_{k}/kernel", f"Dense_{k}/bias") for k in range(3)]
 LAYERS = {
     "mlp": PLAIN,
@@ -60,23 +78,7 @@ LAYERS = {
         *(PaperLayer(f"Conv_{k}/kernel", f"Conv_{k}/bias") for k in range(2)),
         *PLAIN[:2],
     ],
-    "cnn_bn": [
-        *(
-            layer
-            for k in range(2)
-            for layer in (
-                PaperLayer(f"Conv_{k}/kernel"),
-                PaperLayer(
-                    f"BatchNorm_{k}/scale",
-                    f"BatchNorm_{k}/bias",
-                    normalizes=True,
-                    mean=f"BatchNorm_{k}/mean",
-                    variance=f"BatchNorm_{k}/var",
-                ),
-            )
-        ),
-        *PLAIN[:2],
-    ],
+    "cnn_bn": [*convolutions(2), *PLAIN[:2]],
 }
 
 

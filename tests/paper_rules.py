@@ -90,6 +90,17 @@ def pq_norm(weights, p=2, q=2):
     return sum(sum(abs(w) ** p for w in row) ** (q / p) for row in rows) ** (1 / q)
 
 
+def exponents(layers, leaf_paths):
+    """The rules as a matrix, by scaling one layer at a time."""
+    ones = dict.fromkeys(leaf_paths, np.ones(()))
+    columns = []
+    for k in range(len(layers)):
+        c = [np.e if j == k else 1.0 for j in range(len(layers))]
+        scaled, _ = scale(ones, layers, c)
+        columns.append([np.log(scaled[path]) for path in leaf_paths])
+    return np.round(np.transpose(columns), 12)
+
+
 def flat(*trees):
     """{"Dense_0/kernel": float64 array, ...} for nested dictionaries."""
     arrays = {}

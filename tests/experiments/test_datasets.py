@@ -1,24 +1,36 @@
 """Data sets: bundled, prepared by TFDS, and absent."""
 
+import dataclasses
 import os
 from pathlib import Path
 import shutil
+import subprocess
+import sys
 import time
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 
 from experiments import datasets
 from experiments.datasets import load_dataset
 from experiments.errors import UserError
 
-prepared = pytest.mark.skipif(
-    "TFDS_DATA_DIR" not in os.environ, reason="needs TFDS_DATA_DIR"
-)
+
+def prepared(name):
+    """Runs a test only where the set is."""
+    folder = Path(os.environ.get("TFDS_DATA_DIR", ""), name)
+    return pytest.mark.skipif(
+        not folder.is_dir(), reason=f"needs {name} in TFDS_DATA_DIR"
+    )
 
 
-def check(dataset):
+def prepared_names(*names):
+    return [pytest.param(name, marks=prepared(name)) for name in names]
+
+
+def check(dataset, tolerance=0.01):
     for part in ("train", "test"):
         images = getattr(dataset, f"{part}_images")
         labels = getattr(dataset, f"{part}_labels")
@@ -29,8 +41,8 @@ def check(dataset):
         assert set(labels) == set(range(dataset.source.classes))
     pixels = np.asarray(dataset.normalize(jnp.asarray(dataset.train_images)))
     assert pixels.dtype == np.float32
-    np.testing.assert_allclose(pixels.mean((0, 1, 2)), 0, atol=0.01)
-    np.testing.assert_allclose(pixels.std((0, 1, 2)), 1, atol=0.01)
+    np.testing.assert_allclose(pixels.mean((0, 1, 2)), 0, atol=tolerance)
+    np.testing.assert_allclose(pixels.std((0, 1, 2)), 1, atol=tolerance)
 
 
 def test_digits_are_split_alike_every_time():
@@ -46,7 +58,7 @@ def test_digits_are_split_alike_every_time():
     assert len(np.unique(together, axis=0)) == 1797
 
 
-@prepared
+@prepared("mnist")
 def test_mnist_is_decoded_once_and_then_loads_in_under_a_second(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     decoded = load_dataset("mnist")
@@ -66,39 +78,81 @@ def test_mnist_is_decoded_once_and_then_loads_in_under_a_second(tmp_path, monkey
     }
 
 
-@prepared
+@pytest.mark.parametrize("name", prepared_names("cifar100", "tiny_imagenet"))
+def test_images_in_colour_are_read(name, tmp_path, monkeypatch):
+    """Grey ones among them too; what is prepared may be a sample."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    check(load_dataset(name), tolerance=0.03)
+
+
+@pytest.mark.parametrize(
+    "name", prepared_names("mnist", "cifar10", "cifar100", "tiny_imagenet")
+)
+def test_the_table_agrees_with_what_is_prepared(name):
+    root = Path(os.environ["TFDS_DATA_DIR"])
+    info = tfds.builder_from_directory(datasets._prepared(root, name)).info
+    source = datasets.SOURCES[name]
+    assert info.features["image"].shape == source.shape
+    assert info.features["label"].num_classes == source.classes
+    assert set(info.splits) == set(source.splits)
+
+
+@prepared("tiny_imagenet")
+def test_reading_needs_no_tensorflow(tmp_path):
+    code = (
+        "import sys; from experiments.datasets import load_dataset;"
+        " load_dataset('tiny_imagenet'); print('tensorflow' in sys.modules)"
+    )
+    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True
+    )
+    assert done.stdout == "False\n", done.stderr
+
+
+@prepared("cifar100")
 def test_the_cache_belongs_to_the_data_not_to_their_place(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    source = Path(os.environ["TFDS_DATA_DIR"]) / "mnist"
-    shutil.copytree(source, tmp_path / "copy" / "mnist")
-    load_dataset("mnist", str(tmp_path / "copy"))
-    shutil.rmtree(tmp_path / "copy" / "mnist" / "3.0.1")
-    shutil.copytree(source, tmp_path / "moved" / "mnist")
+    source = Path(os.environ["TFDS_DATA_DIR"]) / "cifar100"
+    shutil.copytree(source, tmp_path / "copy" / "cifar100")
+    decoded = load_dataset("cifar100", str(tmp_path / "copy"))
+    shutil.rmtree(tmp_path / "copy" / "cifar100" / "3.0.2")
+    shutil.copytree(source, tmp_path / "moved" / "cifar100")
     for record in (tmp_path / "moved").rglob("*array_record*"):
         record.chmod(0o600)
         record.unlink()  # Only the cache can answer now.
-    assert len(load_dataset("mnist", str(tmp_path / "moved")).test_labels) == 10000
+    found = load_dataset("cifar100", str(tmp_path / "moved"))
+    np.testing.assert_array_equal(found.test_images, decoded.test_images)
 
 
-@prepared
+@prepared("cifar100")
 def test_data_that_cannot_be_read_are_named(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    shutil.copytree(Path(os.environ["TFDS_DATA_DIR"]) / "mnist", tmp_path / "mnist")
+    shutil.copytree(
+        Path(os.environ["TFDS_DATA_DIR"]) / "cifar100", tmp_path / "cifar100"
+    )
     for record in tmp_path.rglob("*train.array_record*"):
         record.chmod(0o600)
         record.write_bytes(b"not a record")
-    with pytest.raises(UserError, match=r"mnist/3\.0\.1 cannot be read \(") as error:
-        load_dataset("mnist", str(tmp_path))
+    with pytest.raises(UserError, match=r"cifar100/3\.0\.2 cannot be read \(") as error:
+        load_dataset("cifar100", str(tmp_path))
     assert "\n" not in str(error.value)
     assert not (tmp_path / "cache").exists()
 
 
-def test_what_is_neither_prepared_nor_reachable_fails_in_seconds(tmp_path):
+@pytest.mark.parametrize("name", ["fashion_mnist", "tiny_imagenet"])
+def test_what_is_neither_prepared_nor_reachable_fails_in_seconds(
+    name, tmp_path, monkeypatch
+):
+    source = dataclasses.replace(
+        datasets.SOURCES[name], download="http://127.0.0.1:9/data.gz"
+    )
+    monkeypatch.setitem(datasets.SOURCES, name, source)
     start = time.perf_counter()
     with pytest.raises(
-        UserError, match=r"mnist is not prepared in .* and cannot be downloaded"
+        UserError, match=rf"{name} is not prepared in .* and cannot be downloaded"
     ) as error:
-        datasets._prepare(tmp_path, "mnist", "http://127.0.0.1:9/mnist.gz")
+        load_dataset(name, str(tmp_path))
     assert time.perf_counter() - start < datasets.REACHABLE_SECONDS + 1
     assert "\n" not in str(error.value)
     assert "--data-dir" in str(error.value)

@@ -6,24 +6,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.models import MODELS
 from networks import LAYERS, images, network, random_network
 import paper_rules
 import swr_optax
 from swr_optax import SoftWeightRescalingState
 
 ALL = ["mlp", "cnn", "cnn_bn"]
-
-
-def paper_exponents(layers, leaf_paths):
-    """The paper's rules as exponents, by scaling one layer at a time."""
-    ones = dict.fromkeys(leaf_paths, np.ones(()))
-    columns = []
-    for k in range(len(layers)):
-        c = [np.e if j == k else 1.0 for j in range(len(layers))]
-        scaled, _ = paper_rules.scale(ones, layers, c)
-        columns.append([np.log(scaled[path]) for path in leaf_paths])
-    return np.round(np.transpose(columns), 12)
 
 
 def proportionality(old, new):
@@ -49,7 +37,7 @@ def test_the_papers_networks_get_the_papers_rules(name, mode):
             fn, net.params, images(8), stats=net.stats, priority=priority
         )
         assert [layer.path for layer in plan.layers] == [x.weight for x in net.layers]
-        expected = paper_exponents(net.layers, plan.leaf_paths)
+        expected = paper_rules.exponents(net.layers, plan.leaf_paths)
         np.testing.assert_array_equal(plan.exponents, expected)
         assert not plan.unmet
         assert bool(plan.approximations) == (name == "cnn_bn")
@@ -396,7 +384,3 @@ def test_an_unknown_priority_is_refused():
     net = network("mlp")
     with pytest.raises(ValueError, match=r"priority must be one of .* not 'speed'"):
         net.plan(priority="speed")
-
-
-def test_models_cover_the_table():
-    assert set(MODELS) == set(ALL)

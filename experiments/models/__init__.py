@@ -1,0 +1,58 @@
+"""The networks of the experiments in Flax linen, in one table.
+
+Each takes ``(images, train=False, present=None)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import flax.linen as nn
+
+from experiments.models.cnn import CNN
+from experiments.models.mlp import MLP
+from experiments.models.resnet import ResNet18
+from experiments.models.vgg import VGG16
+from experiments.models.vit import ViT
+
+__all__ = ["CNN", "MLP", "MODELS", "VGG16", "Model", "ResNet18", "ViT"]
+
+
+class Model(NamedTuple):
+    """An entry of :data:`MODELS`.
+
+    Attributes:
+        build: the network for a number of classes.
+        convolutional: whether it convolves; XLA's CPU convolutions are ten times
+            slower inside a loop, so such a network steps outside of one there.
+        smallest: side of the smallest images of which pooling leaves something.
+        patch: side of the squares that images are divided into.
+    """
+
+    build: Callable[[int], nn.Module]
+    convolutional: bool = False
+    smallest: int = 1
+    patch: int = 1
+
+    def misfit(self, height: int, width: int) -> str | None:
+        """Why images of this size do not fit, or None if they do."""
+        if min(height, width) < self.smallest:
+            return f"pooling leaves nothing of {height}×{width} images"
+        if height % self.patch or width % self.patch:
+            squares = f"squares of {self.patch}×{self.patch}"
+            return f"{height}×{width} images do not divide into {squares}"
+        return None
+
+
+MODELS: dict[str, Model] = {
+    "mlp": Model(MLP),
+    "cnn": Model(CNN, convolutional=True, smallest=10),
+    "cnn_bn": Model(
+        lambda classes: CNN(classes, batch_norm=True), convolutional=True, smallest=10
+    ),
+    "vgg16": Model(VGG16, convolutional=True, smallest=32),
+    "resnet18": Model(ResNet18, convolutional=True),
+    "vit": Model(ViT, patch=ViT.patch),
+}
+"""By name; a new model is one entry."""

@@ -1,0 +1,45 @@
+"""The paper's small convolutional network, with and without BatchNorm."""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+
+from experiments.models._layers import batch_norm, conv, dense, max_pool
+
+
+class CNN(nn.Module):
+    """Two 5×5 convolutions of 16 channels with max-pooling, then 100–classes.
+
+    Attributes:
+        classes: number of logits.
+        batch_norm: whether a BatchNorm follows each convolution, which then has
+            no bias (the paper's CNN-BN).
+    """
+
+    classes: int
+    batch_norm: bool = False
+
+    @nn.compact
+    def __call__(
+        self,
+        images: jax.Array,
+        train: bool = False,
+        present: jax.Array | None = None,
+    ) -> jax.Array:
+        """Logits, (batch, classes), of images (batch, height, width, channels).
+
+        Args:
+            images: float32.
+            train: whether BatchNorm goes by the batch's statistics.
+            present: which of the images count for them; by default, all.
+        """
+        x = images
+        for _ in range(2):
+            x = conv(x, 16, size=5, use_bias=not self.batch_norm)
+            if self.batch_norm:
+                x = batch_norm(x, train, present)
+            x = max_pool(nn.relu(x))
+        x = x.reshape(x.shape[0], -1)
+        x = nn.relu(dense(x, 100))
+        return dense(x, self.classes)
