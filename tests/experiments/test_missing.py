@@ -1,0 +1,81 @@
+"""What a report says that it cannot say."""
+
+from experiments.cells import gather
+from experiments.missing import missing
+from experiments.runs import read_run
+
+NO_RUN = "In the paper's tables, with no run at all"
+OTHER_PROFILE = "In the paper's tables, run only with another profile than paper"
+
+
+def found_in(*folders):
+    return missing(gather([read_run(folder) for folder in folders]))
+
+
+def test_cells_of_the_papers_tables(write_folder, tmp_path):
+    found = found_in(
+        write_folder(tmp_path / "paper", methods=["vanilla"], profile="paper"),
+        write_folder(tmp_path / "quick"),
+    )
+    assert set(found) == {NO_RUN, OTHER_PROFILE}
+    assert found[OTHER_PROFILE] == ["Single task (table 1), mnist, mlp: SWR."]
+    assert found[NO_RUN][0] == "Single task (table 1), mnist, mlp: L2, L2 Init."
+    assert found[NO_RUN][1] == (
+        "Single task (table 1), cifar10, cnn: vanilla, L2, L2 Init, SWR."
+    )
+    assert len(found[NO_RUN]) == 10
+
+
+def test_two_coefficients_fill_the_papers_cell(write_folder, tmp_path):
+    found = found_in(
+        write_folder(
+            tmp_path / "run",
+            dataset="tiny_imagenet",
+            model="vgg16",
+            methods=["swr_two"],
+            seeds=1,
+        )
+    )
+    line = "Single task (table 1), tiny_imagenet, vgg16: vanilla, L2, L2 Init."
+    assert line in found[NO_RUN]
+
+
+def test_runs_that_did_not_finish(write_folder, tmp_path):
+    folder = write_folder(tmp_path / "run", seeds=3, methods=["swr", "l2"])
+    path = folder / "metrics.csv"
+    kept = [r for r in path.read_text().splitlines() if ",l2,2," not in r]
+    path.write_text("\n".join(kept[:-1]))
+    found = found_in(folder)
+    (line,) = found["Not finished"]
+    assert line == (
+        "Single task, mnist, mlp, L2 (profile quick, 4 epochs a stage), in"
+        f" {folder}: 1 of 3 seeds are finished; others have 3 of 4 evaluations;"
+        " 1 left no row."
+    )
+    # A cell without a finished seed is not filled.
+    path.write_text(kept[0])
+    found = found_in(folder)
+    assert len(found["Not finished"]) == 2
+    assert "mnist, mlp: vanilla, L2, L2 Init, SWR." in found[NO_RUN][0]
+
+
+def test_runs_made_twice(write_folder, tmp_path):
+    old = write_folder(tmp_path / "old", written=1e9, methods=["swr"])
+    new = write_folder(tmp_path / "new", written=2e9, methods=["swr"])
+    (line,) = found_in(old, new)["Run twice"]
+    assert line.index(str(old)) < line.index("gives way to") < line.index(str(new))
+
+
+def test_columns_and_fields_of_old_runs(write_folder, tmp_path):
+    folder = write_folder(tmp_path / "run", methods=["swr"], seeds=1, epochs=1)
+    (folder / "metrics.csv").write_text(
+        "protocol,dataset,model,method,seed,stage,epoch,test_accuracy,weight_growth\n"
+        "single-task,mnist,mlp,swr,0,1,1,0.9,1\n"
+    )
+    config = folder / "config.json"
+    config.write_text(config.read_text().replace('"profile"', '"color"'))
+    assert found_in(folder)["Not measured"] == [
+        f"{folder} has no columns for stream_accuracy, dead_units, effective_rank,"
+        " growth of each layer.",
+        f"{folder} does not record its profile.",
+    ]

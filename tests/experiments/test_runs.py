@@ -1,0 +1,147 @@
+"""Folders of runs: what is read from them, and what is said of broken ones."""
+
+import json
+
+import numpy as np
+import pytest
+
+from experiments.errors import UserError
+from experiments.runs import PROTOCOLS, find_runs, read_run
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_every_protocol_is_read(write_folder, tmp_path, protocol):
+    run = read_run(write_folder(tmp_path / "run", protocol=protocol, seeds=2))
+    assert run.protocol == protocol
+    assert run.methods == ("vanilla", "swr")
+    assert (run.seeds, run.epochs, run.profile, run.train_images) == (
+        2,
+        4,
+        "quick",
+        "all",
+    )
+    assert len({len(values) for values in run.columns.values()}) == 1
+    assert run.columns["test_accuracy"].dtype == np.float64
+    assert set(run.columns["method"]) == {"vanilla", "swr"}
+
+
+def test_empty_cells_are_not_measured(write_folder, tmp_path):
+    run = read_run(write_folder(tmp_path / "run", protocol="warm-start"))
+    at_change = run.columns["epoch"] == 0
+    assert at_change.any()
+    assert (np.isnan(run.columns["train_loss"]) == at_change).all()
+
+
+def test_a_history_is_in_the_order_of_training(write_folder, tmp_path):
+    folder = write_folder(tmp_path / "run", protocol="warm-start", epochs=3)
+    header, *rows = (folder / "metrics.csv").read_text().splitlines()
+    (folder / "metrics.csv").write_text("\n".join([header, *rows[::-1]]))
+    history = read_run(folder).history("swr", 2)
+    assert history["stage"].tolist() == [1, 1, 1, 2, 2, 2, 2]
+    assert history["epoch"].tolist() == [1, 2, 3, 0, 1, 2, 3]
+    assert set(history["seed"]) == {2}
+
+
+def test_old_runs_lack_columns_and_fields(write_folder, tmp_path):
+    folder = write_folder(tmp_path / "run", epochs=1, seeds=1, methods=["swr"])
+    columns = "protocol,dataset,model,method,seed,stage,epoch,test_accuracy"
+    (folder / "metrics.csv").write_text(
+        f"{columns}\nsingle-task,mnist,mlp,swr,0,1,1,0.9\n"
+    )
+    config = json.loads((folder / "config.json").read_text())
+    for name in ("profile", "train_images", "coefficients", "device"):
+        del config[name]
+    (folder / "config.json").write_text(json.dumps(config))
+    run = read_run(folder)
+    assert run.profile == run.train_images == "not recorded"
+    assert run.coefficient("swr") == ""
+
+
+def test_coefficients_are_told_in_words(write_folder, tmp_path):
+    groups = {"feature": 1e-4, "classifier": 0.1}
+    run = read_run(
+        write_folder(tmp_path / "run", coefficients={"l2": 1e-5, "swr": groups})
+    )
+    assert run.coefficient("l2") == "1e-05"
+    assert run.coefficient("swr") == "feature 0.0001, classifier 0.1"
+    assert run.coefficient("vanilla") == ""
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"protocol": "cold-start"}, "protocol must be one of warm-start, continual"),
+        ({"protocol": ["warm-start"]}, "protocol must be one of "),
+        ({"dataset": ""}, "dataset must be a name, not ''"),
+        ({"model": "a\nb"}, r"model must be a name, not 'a\nb'"),
+        ({"methods": "swr"}, "methods must be a list of names, not 'swr'"),
+        ({"seeds": 0}, "seeds must be a whole number from 1, not 0"),
+        ({"epochs": True}, "epochs must be a whole number from 1, not True"),
+        ({"stages": "10"}, "stages must be a whole number from 1, not '10'"),
+        ({"train_images": 0.5}, "train_images must be a whole number or null"),
+        ({"profile": 3}, "profile must be a name, not 3"),
+        ({"coefficients": {"swr": "much"}}, "coefficients must be an object of"),
+    ],
+)
+def test_a_broken_config_is_named(write_folder, tmp_path, fields, message):
+    folder = write_folder(tmp_path / "run", seeds=1)
+    config = json.loads((folder / "config.json").read_text()) | fields
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError) as error:
+        read_run(folder)
+    assert str(error.value).startswith(f"{folder / 'config.json'}: {message}")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("mlp,swr,0,1,2,", "mlp,swr,0,1,x,", "line 7: epoch must be a number, not 'x'"),
+        ("mlp,swr,0,1,2,", "mlp,swr,0,1,1,", "line 7: a second row of the same eval"),
+        ("mlp,swr,0,1,2,", "mlp,swr,0,1,", "line 7: 17 values for 18 columns"),
+        ("mlp,swr,0,1,2,", "cnn,swr,0,1,2,", "line 7: model is 'cnn', but 'mlp' in"),
+        ("mlp,swr,0,1,2,", "mlp,,0,1,2,", "line 7: method must be a name, not ''"),
+        ("test_accuracy,", "accuracy,", "metrics.csv has no column 'test_accuracy'"),
+        ("seconds,", "step,", "the names of columns must be printable and unique"),
+    ],
+)
+def test_a_broken_table_is_named(write_folder, tmp_path, old, new, message):
+    path = write_folder(tmp_path / "run", seeds=1) / "metrics.csv"
+    text = path.read_text()
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new))
+    with pytest.raises(UserError) as error:
+        read_run(path.parent)
+    assert message in str(error.value)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_what_is_no_text_is_named(write_folder, tmp_path):
+    folder = write_folder(tmp_path / "run")
+    (folder / "metrics.csv").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match=r"metrics.csv is no table of numbers"):
+        read_run(folder)
+    (folder / "config.json").write_text("{")
+    with pytest.raises(UserError, match=r"config.json is no JSON: Expecting"):
+        read_run(folder)
+    (folder / "config.json").write_text("[]")
+    with pytest.raises(UserError, match=r"config.json holds no object"):
+        read_run(folder)
+
+
+def test_missing_files_are_named(write_folder, tmp_path):
+    with pytest.raises(UserError, match=r"none has no config.json: name a run's"):
+        read_run(tmp_path / "none")
+    folder = write_folder(tmp_path / "run")
+    (folder / "metrics.csv").unlink()
+    with pytest.raises(UserError, match=r"run has no metrics.csv: name a run's"):
+        read_run(folder)
+
+
+def test_runs_are_found(write_folder, tmp_path):
+    with pytest.raises(UserError, match=r"no run in .*: make one first"):
+        find_runs(tmp_path)
+    folders = [write_folder(tmp_path / "b"), write_folder(tmp_path / "a" / "deep")]
+    (tmp_path / "report").mkdir()
+    assert find_runs(tmp_path) == sorted(folders)
