@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import stats  # type: ignore[import-untyped]
+from scipy import stats
 
 FEWEST_SEEDS = 3
 """Of two seeds the bootstrap knows their span alone, which holds the mean with

@@ -11,7 +11,7 @@ from jax.extend import core
 import numpy as np
 
 from swr_optax._degrees import Requirement, Value, Walk
-from swr_optax._jaxpr_walk import INNER, run
+from swr_optax._jaxpr_walk import INNER, run, unstacked
 from swr_optax._paths import named_leaves
 
 LETTERS = string.ascii_lowercase.replace("x", "")
@@ -81,7 +81,8 @@ def walk_steps(
         given = [atom for atom in eqn.invars if isinstance(atom, core.Var)]
         alone = jaxpr.replace(invars=given, outvars=eqn.outvars, eqns=[eqn])
         demanded = len(walk.requirements)
-        (value,) = run(walk, alone, [known[var] for var in given])
+        (found,) = run(walk, alone, [known[var] for var in given])
+        value = unstacked(walk, found)
         result = LETTERS[len(steps)]
         primitive = eqn.primitive.name
         if "y" in eqn.params:  # The exponent of a power.
