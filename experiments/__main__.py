@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import os
 from pathlib import Path
 import sys
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from experiments.errors import UserError
+
+if TYPE_CHECKING:
+    from experiments.coefficients import Coefficient
+    from experiments.config import Config
+
+# Others are imported late, so that --help and misspelt options answer at once.
 
 
 class _Parser(argparse.ArgumentParser):
@@ -31,12 +37,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"\n{parser.prog}: stopped; nothing was written", file=sys.stderr)
+        print(
+            f"\n{parser.prog}: stopped; a run goes on where it was when the same"
+            " command is given again",
+            file=sys.stderr,
+        )
         return 130
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
+    from experiments.protocols import PROTOCOLS
+
     parser = _Parser(
         prog="swr-experiments",
         description="Experiments on plasticity with Soft Weight Rescaling.",
@@ -45,61 +57,78 @@ def _parser() -> argparse.ArgumentParser:
         required=True, metavar="COMMAND", dest="command", parser_class=_Parser
     )
 
-    warm_start = commands.add_parser(
-        "warm-start",
-        help="train on half of the data, then on all of it",
-        description="Trains on a random half of the training set, then on all of it,"
-        " and compares methods by their test accuracy.",
-    )
-    warm_start.add_argument(
-        "--dataset",
-        default="digits",
-        metavar="NAME",
-        help="digits (bundled; the default) or mnist (through TFDS)",
-    )
-    warm_start.add_argument(
-        "--model",
-        default="mlp",
-        metavar="NAME",
-        help="mlp (the default), cnn or cnn_bn",
-    )
-    warm_start.add_argument(
-        "--methods",
-        nargs="+",
-        metavar="NAME",
-        help="scratch vanilla l2 l2_init shrink_and_perturb head_reset full_reset swr"
-        " (all by default)",
-    )
-    warm_start.add_argument(
-        "--seeds", type=int, default=5, metavar="N", help="number of seeds (5)"
-    )
-    warm_start.add_argument(
-        "--epochs",
-        type=int,
-        default=100,
-        metavar="N",
-        help="epochs of each phase (100)",
-    )
-    warm_start.add_argument(
-        "--data-dir",
-        metavar="DIR",
-        help="TFDS's data directory (TFDS_DATA_DIR, else TFDS's own default)",
-    )
-    warm_start.add_argument(
-        "--out",
-        type=Path,
-        metavar="DIR",
-        help="folder for the results, replacing earlier ones"
-        " (runs/warm-start-DATASET-MODEL)",
-    )
-    warm_start.set_defaults(run=_warm_start)
+    def add(name: str, help: str) -> argparse.ArgumentParser:
+        return commands.add_parser(
+            name, help=help, description=f"{help[0].upper()}{help[1:]}."
+        )
 
-    benchmark = commands.add_parser(
-        "benchmark",
-        help="SWR's share of a training step",
-        description="Times the MLP's training step with Adam alone and with SWR"
-        " chained behind it, in turn.",
+    for name in ("warm-start", "proportionality", "balancedness"):
+        command = add(name, PROTOCOLS[name].help)
+        _add_run_options(command)
+        command.set_defaults(run=_run, protocol=lambda options: options.command)
+
+    continual = add("continual", "train on a stream of chunks of the data")
+    continual.add_argument(
+        "--access",
+        choices=["full", "limited"],
+        default="full",
+        help="whether earlier chunks stay accessible (full, the default)",
     )
+    _add_run_options(continual)
+    continual.set_defaults(
+        run=_run, protocol=lambda options: f"continual-{options.access}"
+    )
+
+    single = add("single-task", "train on all of the data")
+    single.add_argument(
+        "--decay", action="store_true", help="divide the learning rate by ten twice"
+    )
+    _add_run_options(single)
+    single.set_defaults(
+        run=_run,
+        protocol=lambda options: "single-task" + ("-decay" if options.decay else ""),
+    )
+
+    sweep = add("sweep", "find a method's coefficient on held-out training images")
+    sweep.add_argument("method", metavar="METHOD", help="such as swr")
+    sweep.add_argument(
+        "--protocol",
+        dest="protocol_name",
+        default="warm-start",
+        metavar="NAME",
+        help="warm-start (the default), continual-full, continual-limited, single-task,"
+        " single-task-decay",
+    )
+    sweep.add_argument(
+        "--grid",
+        nargs="+",
+        metavar="VALUE",
+        help="coefficients to try (the paper's grid); of swr_two, such as"
+        " feature:1e-4,classifier:1e-1",
+    )
+    _add_run_options(sweep, methods=False)
+    sweep.set_defaults(run=_sweep, protocol=lambda options: options.protocol_name)
+
+    report = add("report", "gather runs in one page with tables and figures")
+    report.add_argument(
+        "runs",
+        nargs="*",
+        type=Path,
+        metavar="RUN",
+        help="folders of runs (all below runs/)",
+    )
+    report.add_argument(
+        "--out", type=Path, default=Path("report"), metavar="DIR", help="(report)"
+    )
+    report.set_defaults(run=_report)
+
+    guide = add("guide", "draw the guide to plans anew")
+    guide.add_argument(
+        "--out", type=Path, default=Path("guide"), metavar="DIR", help="(guide)"
+    )
+    guide.set_defaults(run=_guide)
+
+    benchmark = add("benchmark", "time SWR's share of a training step")
     benchmark.add_argument(
         "--rounds", type=int, default=100, metavar="N", help="of both in turn (100)"
     )
@@ -107,21 +136,158 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _warm_start(options: argparse.Namespace) -> None:
-    # Imported late, so that --help and misspelt options answer at once.
-    from experiments.command import run
-    from experiments.config import Config
-    from experiments.methods import METHODS
+def _add_run_options(command: argparse.ArgumentParser, methods: bool = True) -> None:
+    command.add_argument(
+        "--dataset",
+        default="digits",
+        metavar="NAME",
+        help="digits (bundled; the default), or through TFDS mnist, fashion_mnist,"
+        " cifar10, cifar100, tiny_imagenet",
+    )
+    command.add_argument(
+        "--model",
+        default="mlp",
+        metavar="NAME",
+        help="mlp (the default), cnn, cnn_bn, vgg16, resnet18 or vit",
+    )
+    if methods:
+        command.add_argument(
+            "--methods", nargs="+", metavar="NAME", help="the paper's by default"
+        )
+        command.add_argument(
+            "--coefficient",
+            nargs="+",
+            default=[],
+            metavar="METHOD=VALUE",
+            help="instead of the paper's: swr=1e-3, or"
+            " swr_two=feature:1e-4,classifier:1e-1",
+        )
+    command.add_argument(
+        "--profile",
+        choices=["quick", "paper"],
+        help="quick: minutes on two cores; paper: the published lengths (the default)",
+    )
+    command.add_argument("--seeds", type=int, metavar="N", help="number of seeds")
+    command.add_argument("--epochs", type=int, metavar="N", help="of each stage")
+    command.add_argument(
+        "--train-images", type=int, metavar="N", help="a random subset to train on"
+    )
+    command.add_argument(
+        "--test-images", type=int, metavar="N", help="a random subset to test on"
+    )
+    command.add_argument(
+        "--data-dir",
+        metavar="DIR",
+        help="TFDS's data directory (TFDS_DATA_DIR, else TFDS's own default)",
+    )
+    command.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="folder for the results, replacing earlier ones"
+        " (runs/PROTOCOL-DATASET-MODEL)",
+    )
+    command.add_argument(
+        "--tensorboard", action="store_true", help="write event files as well"
+    )
 
-    config = Config(
+
+def _config(options: argparse.Namespace, methods: Sequence[str]) -> Config:
+    from experiments.config import Config, profile_options
+    from experiments.errors import check_name
+    from experiments.protocols import PROTOCOLS
+
+    protocol = options.protocol(options)
+    check_name(protocol, PROTOCOLS, "protocol")
+    lengths = profile_options(options.profile or "paper", protocol, options.model)
+    for name, length in lengths.items():
+        given = getattr(options, name)
+        if given is None:
+            continue
+        if options.profile is not None and given != length:
+            raise UserError(
+                f"--{name.replace('_', '-')} {given} contradicts --profile"
+                f" {options.profile}, which has {length or 'all'}: leave one of them"
+                " out"
+            )
+        lengths[name] = given
+    return Config(
+        protocol=protocol,
         dataset=options.dataset,
         model=options.model,
-        methods=tuple(options.methods or METHODS),
-        seeds=options.seeds,
-        epochs=options.epochs,
+        methods=tuple(methods),
+        coefficients=dict(map(_assignment, getattr(options, "coefficient", []))),
+        epochs=lengths["epochs"] or 1,
+        seeds=lengths["seeds"] or 1,
+        train_images=lengths["train_images"],
+        test_images=lengths["test_images"],
     )
-    default = Path("runs") / f"{config.protocol}-{config.dataset}-{config.model}"
-    run(config, options.out or default, options.data_dir)
+
+
+def _assignment(text: str) -> tuple[str, Coefficient]:
+    method, equals, value = text.partition("=")
+    if not equals:
+        raise UserError(f"--coefficient {text}: write METHOD=VALUE, such as swr=1e-3")
+    return method, _coefficient(value, f"--coefficient {text}")
+
+
+def _coefficient(text: str, where: str) -> Coefficient:
+    """A number, or one for each group: ``feature:1e-4,classifier:1e-1``."""
+    try:
+        if ":" not in text:
+            return float(text)
+        pairs = (part.split(":") for part in text.split(","))
+        groups: Mapping[str, float] = {group: float(value) for group, value in pairs}
+    except ValueError:
+        raise UserError(f"{where}: {text!r} is no coefficient") from None
+    return groups
+
+
+def _run(options: argparse.Namespace) -> None:
+    config = _config(options, options.methods or ())
+    out = options.out or Path("runs") / _folder(config)
+    if config.protocol == "proportionality":
+        from experiments.proportionality import run as run_proportionality
+
+        run_proportionality(config, out, options.data_dir)
+    else:
+        from experiments.command import run
+
+        run(config, out, options.data_dir, options.tensorboard)
+
+
+def _sweep(options: argparse.Namespace) -> None:
+    from experiments.sweep import paper_grid, run
+
+    config = _config(options, [options.method])
+    where = "--grid"
+    grid = [_coefficient(text, where) for text in options.grid or []]
+    out = options.out or Path("runs") / f"sweep-{options.method}-{_folder(config)}"
+    run(
+        config,
+        grid or paper_grid(options.method),
+        out,
+        options.data_dir,
+        options.tensorboard,
+    )
+
+
+def _folder(config: Config) -> str:
+    return f"{config.protocol}-{config.dataset}-{config.model}"
+
+
+def _report(options: argparse.Namespace) -> None:
+    from experiments.gathering import write_report
+    from experiments.runs import find_runs
+
+    files = write_report(options.out, options.runs or find_runs(Path("runs")))
+    print("wrote", *files)
+
+
+def _guide(options: argparse.Namespace) -> None:
+    from experiments.guide import write_guide
+
+    print("wrote", *write_guide(options.out))
 
 
 def _benchmark(options: argparse.Namespace) -> None:

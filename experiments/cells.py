@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments.methods import METHODS
-from experiments.runs import PROTOCOLS, Run
+from experiments.protocols import PROTOCOLS
+from experiments.runs import Run
 
 
 class Setting(NamedTuple):
@@ -226,8 +227,7 @@ def label(method: str) -> str:
     """A method's name in tables and figures: its own if it is unknown."""
     if method not in METHODS:
         return method
-    # Vanilla training is a warm one in the protocol of that name only.
-    return METHODS[method].label.removesuffix(" (warm)")
+    return METHODS[method].label
 
 
 def _methods(run: Run) -> list[str]:

@@ -1,37 +1,63 @@
-"""Methods against the loss of plasticity, each an entry of one table."""
+"""Methods against the loss of plasticity, each an entry of one table.
+
+A method may act on the loss, on the optimiser's update, on the parameters after
+the update (both in the transformation that it chains), on running statistics,
+and when the data change.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import optax
 
 import swr_optax
 from swr_optax import RescalingPlan
 
+
+class Setting(NamedTuple):
+    """What a method is given.
+
+    Attributes:
+        coefficient: its λ, one for each group of layers if it has several; an
+            array that may be traced, so that a sweep compiles once.
+        plan: of the network.
+        decay: step → the learning rate over the initial one.
+        drops: the steps at which the learning rate falls.
+    """
+
+    coefficient: Any
+    plan: RescalingPlan
+    decay: Callable[[jax.typing.ArrayLike], jax.typing.ArrayLike]
+    drops: tuple[int, ...]
+
+
+Penalty = Callable[[Any, Setting], jax.typing.ArrayLike]
 Optimizer = Callable[
-    [optax.GradientTransformation, float, RescalingPlan], optax.GradientTransformation
+    [optax.GradientTransformation, Setting], optax.GradientTransformation
 ]
-AtChange = Callable[[Any, Any, float, RescalingPlan], Any]
-Statistics = Callable[[Any, Any, RescalingPlan], Any]
+Statistics = Callable[[Any, Any, Setting], Any]
+AtChange = Callable[[Any, Any, Setting], Any]
+
+
+def _nothing(params: Any, setting: Setting) -> jax.typing.ArrayLike:
+    del params, setting
+    return 0.0
 
 
 def _plain(
-    optimizer: optax.GradientTransformation, coefficient: float, plan: RescalingPlan
+    optimizer: optax.GradientTransformation, setting: Setting
 ) -> optax.GradientTransformation:
-    del coefficient, plan
+    del setting
     return optimizer
 
 
-def _keep(params: Any, initial: Any, coefficient: float, plan: RescalingPlan) -> Any:
-    del initial, coefficient, plan
-    return params
-
-
-def _as_measured(stats: Any, opt_state: Any, plan: RescalingPlan) -> Any:
-    del opt_state, plan
+def _as_measured(stats: Any, opt_state: Any, setting: Setting) -> Any:
+    del opt_state, setting
     return stats
 
 
@@ -42,80 +68,136 @@ class Method:
     Attributes:
         label: its name in tables and figures.
         source: where it was published.
-        coefficients: its coefficient for each data set, if it has one: the
-            paper's best for its warm start; for digits, which the paper does not
-            have, ours (see the README).
-        optimizer: the transformation that trains, from the plain optimiser, the
-            coefficient and the network's plan.
+        penalty: what it adds to the loss, from the parameters.
+        optimizer: the transformation that trains, from the plain optimiser.
+        statistics: running statistics after a step, from those that the network
+            measured and the optimiser's state.
         at_change: new parameters when the data change, from the present and the
-            initial parameters.
-        statistics: what happens to running statistics after a step.
-        warm_start: whether it trains on the first data at all.
+            initial parameters; None if it does nothing then.
+        last_stage_only: whether it trains on the last stage's data alone.
     """
 
     label: str
     source: str
-    coefficients: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    penalty: Penalty = _nothing
     optimizer: Optimizer = _plain
-    at_change: AtChange = _keep
     statistics: Statistics = _as_measured
-    warm_start: bool = True
+    at_change: AtChange | None = None
+    last_stage_only: bool = False
+
+
+def _l2(params: Any, setting: Setting) -> jax.Array:
+    squares = (jnp.vdot(leaf, leaf) for leaf in jax.tree.leaves(params))
+    return setting.coefficient / 2 * sum(squares)
+
+
+def _rescaling(
+    coefficient: Callable[[Setting, Any], Callable[[Any], Any]],
+    at_drops: bool = False,
+) -> dict[str, Any]:
+    """Entries of the variants of SWR, which differ in their λ over time."""
+
+    def optimizer(
+        optimizer: optax.GradientTransformation, setting: Setting
+    ) -> optax.GradientTransformation:
+        given = setting.coefficient
+        rescale = swr_optax.soft_weight_rescaling(
+            {group: coefficient(setting, value) for group, value in given.items()}
+            if isinstance(given, Mapping)
+            else coefficient(setting, given),
+            setting.plan,
+            reset_steps=setting.drops if at_drops else (),
+        )
+        return optax.chain(optimizer, rescale)
+
+    return {
+        "optimizer": optimizer,
+        "statistics": lambda stats, opt_state, setting: swr_optax.rescale_statistics(
+            stats, opt_state, setting.plan
+        ),
+    }
+
+
+def _constant(setting: Setting, value: Any) -> Callable[[Any], Any]:
+    del setting
+    return optax.constant_schedule(value)
+
+
+def _following(setting: Setting, value: Any) -> Callable[[Any], Any]:
+    return lambda step: value * setting.decay(step)
+
+
+def _one(setting: Setting, value: Any) -> Callable[[Any], Any]:
+    del setting, value
+    return optax.constant_schedule(1.0)
 
 
 METHODS: dict[str, Method] = {
     "scratch": Method(
         label="scratch",
         source="trains on all data from the start",
-        warm_start=False,
+        last_stage_only=True,
     ),
     "vanilla": Method(
-        label="vanilla (warm)",
+        label="vanilla",
         source="goes on training, with nothing done",
     ),
     "l2": Method(
         label="L2",
         source="Krogh and Hertz, NeurIPS 1991",
-        coefficients={"digits": 1e-5, "mnist": 1e-5},
-        optimizer=lambda optimizer, coefficient, _: optax.chain(
-            optax.add_decayed_weights(coefficient), optimizer
-        ),
+        penalty=_l2,
     ),
     "l2_init": Method(
         label="L2 Init",
         source="Kumar et al., arXiv 2308.11958",
-        coefficients={"digits": 1e-5, "mnist": 1e-5},
-        optimizer=lambda optimizer, coefficient, _: optax.chain(
-            swr_optax.l2_init(coefficient), optimizer
+        optimizer=lambda optimizer, setting: optax.chain(
+            swr_optax.l2_init(setting.coefficient), optimizer
         ),
     ),
     "shrink_and_perturb": Method(
         label="S&P",
         source="Ash and Adams, arXiv 1910.08475",
-        coefficients={"digits": 0.4, "mnist": 0.4},
-        at_change=lambda params, initial, coefficient, _: swr_optax.shrink_and_perturb(
-            params, initial, coefficient
+        at_change=lambda params, initial, setting: swr_optax.shrink_and_perturb(
+            params, initial, setting.coefficient
         ),
     ),
     "head_reset": Method(
         label="head reset",
         source="Nikishin et al., arXiv 2205.07802",
-        at_change=lambda params, initial, _, plan: swr_optax.reset_head(
-            params, initial, plan
+        at_change=lambda params, initial, setting: swr_optax.reset_head(
+            params, initial, setting.plan
         ),
     ),
     "full_reset": Method(
         label="full reset",
         source="returns to the initial parameters and keeps the optimiser's state",
-        at_change=lambda params, initial, *_: swr_optax.reset_all(params, initial),
+        at_change=lambda params, initial, _: swr_optax.reset_all(params, initial),
     ),
     "swr": Method(
         label="SWR",
         source="Oh et al., arXiv 2507.04683",
-        coefficients={"digits": 1e-4, "mnist": 1e-4},
-        optimizer=lambda optimizer, coefficient, plan: optax.chain(
-            optimizer, swr_optax.soft_weight_rescaling(coefficient, plan)
-        ),
-        statistics=swr_optax.rescale_statistics,
+        **_rescaling(_constant),
+    ),
+    "swr_two": Method(
+        label="SWR, two λ",
+        source="Oh et al., arXiv 2507.04683: one for features, one for the classifier",
+        **_rescaling(_constant),
+    ),
+    "swr_reinit": Method(
+        label="SWR + re-init",
+        source="Oh et al., arXiv 2507.04683: norms at each drop of the learning rate"
+        " become the reference",
+        **_rescaling(_constant, at_drops=True),
+    ),
+    "swr_follow": Method(
+        label="SWR, λ follows",
+        source="λ in proportion to the learning rate, which keeps their balance",
+        **_rescaling(_following),
+    ),
+    "hard_projection": Method(
+        label="hard projection",
+        source="Oh et al., arXiv 2507.04683, with λ = 1: norms never change",
+        **_rescaling(_one),
     ),
 }
 """By name; a new method is one entry."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from experiments.cells import Cell, Gathered, label
+from experiments.protocols import PROTOCOLS
 from experiments.published import PUBLISHED, published_as
-from experiments.runs import PROTOCOLS, Run
+from experiments.runs import Run
 
 _OPTIONAL = (
     "stream_accuracy",
@@ -93,7 +94,7 @@ def _without(
     # In the order of the paper's tables.
     for cell in [cell for cell in PUBLISHED if cell in asked]:
         protocol, dataset, model, method = cell
-        title, source = PROTOCOLS[protocol][0], PUBLISHED[cell].source
+        title, source = PROTOCOLS[protocol].title, PUBLISHED[cell].source
         line = f"{title} ({source}), {dataset}, {model}"
         lines.setdefault(line, []).append(label(method))
     return [f"{line}: {', '.join(methods)}." for line, methods in lines.items()]
@@ -102,7 +103,7 @@ def _without(
 def _described(cell: Cell) -> str:
     setting = cell.setting
     return (
-        f"{PROTOCOLS[setting.protocol][0]}, {setting.dataset}, {setting.model},"
+        f"{PROTOCOLS[setting.protocol].title}, {setting.dataset}, {setting.model},"
         f" {label(cell.method)} (profile {setting.profile},"
         f" {setting.epochs} epochs a stage)"
     )

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from experiments import plots, tables
 from experiments.cells import Cell, Gathered, Setting, by_protocol, by_setting, label
 from experiments.missing import missing
-from experiments.runs import PROTOCOLS
+from experiments.protocols import PROTOCOLS
 from experiments.svg import svg_element
 from experiments.tables import Table
 
@@ -83,7 +83,7 @@ def html(title: str, notes: Sequence[str], gathered: Gathered) -> str:
     main.append(_element("h2", "What was run"))
     main.append(_table(tables.runs(gathered), next(number)))
     for protocol, cells in by_protocol(gathered.cells).items():
-        main.append(_element("h2", PROTOCOLS[protocol][0]))
+        main.append(_element("h2", PROTOCOLS[protocol].title))
         for table in tables.of_protocol(protocol, cells):
             main.append(_table(table, next(number)))
         for setting, members in by_setting(cells).items():
@@ -166,7 +166,7 @@ def _figures(
         figure = drawing.draw(cells)
         if figure is None:
             continue
-        name = f"{PROTOCOLS[setting.protocol][0]}, {where}."
+        name = f"{PROTOCOLS[setting.protocol].title}, {where}."
         svg = svg_element(figure, f"figure-{next(number)}-", f"{drawing.shows}. {name}")
         shows = _element("b", f"{drawing.shows}.")
         caption = _element("figcaption", shows, f" {name}{drawing.how}{remark}")

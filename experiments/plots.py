@@ -15,8 +15,23 @@ from matplotlib.typing import LineStyleType
 import numpy as np
 
 from experiments.cells import Cell, label
-from experiments.report import COLORS, REFERENCES
 from experiments.tables import RETENTION
+
+COLORS = {
+    "scratch": "#000000",
+    "vanilla": "#666666",
+    "l2": "#0072b2",
+    "l2_init": "#56b4e9",
+    "shrink_and_perturb": "#009e73",
+    "head_reset": "#cc79a7",
+    "full_reset": "#e69f00",
+    "swr": "#d55e00",
+    "swr_two": "#d55e00",
+}
+"""Told apart by readers who see fewer colours (Okabe and Ito's palette)."""
+
+REFERENCES = ("scratch", "vanilla")
+"""Dashed in the figure: plain training without and with a start on less data."""
 
 OTHER_COLORS = ("#882255", "#332288", "#999933", "#44aa99", "#aa4499", "#661100")
 """For methods without a colour in COLORS (from Paul Tol's muted palette); they are

@@ -2,35 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-import csv
+from collections.abc import Callable, Mapping, Sequence
 import os
 from pathlib import Path
 import tempfile
+from typing import Any
 
-import matplotlib
 import numpy as np
 from rich.table import Table
 
+from experiments import plots
+from experiments.cells import gather
+from experiments.coefficients import Coefficient
 from experiments.config import Config
 from experiments.errors import UserError
 from experiments.methods import METHODS
-from experiments.warm_start import Record
-
-COLORS = {
-    "scratch": "#000000",
-    "vanilla": "#666666",
-    "l2": "#0072b2",
-    "l2_init": "#56b4e9",
-    "shrink_and_perturb": "#009e73",
-    "head_reset": "#cc79a7",
-    "full_reset": "#e69f00",
-    "swr": "#d55e00",
-}
-"""Told apart by readers who see fewer colours (Okabe and Ito's palette)."""
-
-REFERENCES = ("scratch", "vanilla")
-"""Dashed in the figure: plain training without and with the warm start."""
+from experiments.records import Record, write_rows
+from experiments.runs import read_run
 
 
 def final_results(records: Sequence[Record], method: str) -> tuple[np.ndarray, ...]:
@@ -50,9 +38,11 @@ def final_results(records: Sequence[Record], method: str) -> tuple[np.ndarray, .
 def summary_table(config: Config, records: Sequence[Record]) -> Table:
     """Mean ± standard deviation over seeds at the end of each method's training."""
     seeds = "seed" if config.seeds == 1 else "seeds"
+    each = " a stage" if config.protocol_stages > 1 else ""
     table = Table(
         title=f"{config.protocol}, {config.dataset}, {config.model}:"
-        f" {config.epochs} epochs a phase, {config.seeds} {seeds}"
+        f" {config.epochs} epochs{each}, {config.seeds} {seeds}, profile"
+        f" {config.profile}"
     )
     table.add_column("method")
     table.add_column("λ", justify="right")
@@ -63,11 +53,20 @@ def summary_table(config: Config, records: Sequence[Record]) -> Table:
         coefficient = config.coefficient(method)
         table.add_row(
             METHODS[method].label,
-            "" if coefficient is None else f"{coefficient:g}",
+            in_words(coefficient),
             _mean_and_deviation(accuracy, 4),
             _mean_and_deviation(growth, 2),
         )
     return table
+
+
+def in_words(coefficient: Coefficient | None) -> str:
+    """A coefficient, or several, as a user reads them."""
+    if coefficient is None:
+        return ""
+    if isinstance(coefficient, Mapping):
+        return ", ".join(f"{group} {value:g}" for group, value in coefficient.items())
+    return f"{coefficient:g}"
 
 
 def _mean_and_deviation(values: np.ndarray, digits: int) -> str:
@@ -76,16 +75,18 @@ def _mean_and_deviation(values: np.ndarray, digits: int) -> str:
     return f"{values.mean():.{digits}f} ± {values.std(ddof=1):.{digits}f}"
 
 
-def write_run(out: Path, config: Config, records: Sequence[Record]) -> list[Path]:
+def write_run(
+    out: Path, config: Config, rows: Sequence[Mapping[str, Any]]
+) -> list[Path]:
     """Writes ``config.json``, ``metrics.csv`` and the figure; returns their paths.
 
     Raises:
         UserError: if the folder cannot be written.
     """
-    files = {
+    files: dict[str, Callable[[Path], object]] = {
         "config.json": lambda path: path.write_text(config.to_json()),
-        "metrics.csv": lambda path: _write_records(path, records),
-        "figure.png": lambda path: draw_learning_curves(path, config, records),
+        "metrics.csv": lambda path: write_rows(path, rows),
+        "figure.png": lambda path: _draw(path, out),
     }
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -102,6 +103,18 @@ def write_run(out: Path, config: Config, records: Sequence[Record]) -> list[Path
     return [out / name for name in files]
 
 
+def _draw(path: Path, out: Path) -> None:
+    """The figure of the run in a folder: the paper's for its protocol."""
+    cells = gather([read_run(out)]).cells
+    draw = {
+        "balancedness": plots.balancedness,
+        "proportionality": plots.proportionality,
+    }.get(cells[0].run.protocol, plots.learning_curves)
+    figure = draw(cells)
+    if figure is not None:
+        figure.savefig(path, dpi=160)
+
+
 def check_writable(out: Path) -> None:
     """Finds out before a long run whether its results can be written.
 
@@ -115,72 +128,3 @@ def check_writable(out: Path) -> None:
         raise UserError(
             f"cannot write to {out}: {existing}: {error.strerror}"
         ) from error
-
-
-def _write_records(path: Path, records: Sequence[Record]) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(Record._fields)
-        for record in records:
-            writer.writerow(
-                f"{value:.6g}" if isinstance(value, float) else value
-                for value in record
-            )
-
-
-def draw_learning_curves(path: Path, config: Config, records: Sequence[Record]) -> None:
-    """The paper's figure 2: test accuracy over the second phase.
-
-    Lines are means over seeds; plain training, with and without the warm start,
-    is dashed; it and SWR have bands of one standard deviation.
-    """
-    matplotlib.use("agg")
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
-    ends = []
-    for method in config.methods:
-        curves = np.array(
-            [
-                [r.test_accuracy for r in records if (r.method, r.seed, r.stage) == key]
-                for key in ((method, seed, 2) for seed in range(config.seeds))
-            ]
-        )
-        epochs = np.arange(1, curves.shape[1] + 1)
-        mean = curves.mean(axis=0)
-        dashed = method in REFERENCES
-        axes.plot(
-            epochs,
-            mean,
-            color=COLORS[method],
-            linestyle="--" if dashed else "-",
-            linewidth=2.2 if method == "swr" else 1.6 if dashed else 1.2,
-            marker="o" if config.epochs == 1 else None,
-            label=METHODS[method].label,
-            zorder=4 if method == "swr" else 3 if dashed else 2,
-        )
-        if config.seeds > 1 and (dashed or method == "swr"):  # More would be a fog.
-            deviation = curves.std(axis=0, ddof=1)
-            axes.fill_between(
-                epochs,
-                mean - deviation,
-                mean + deviation,
-                color=COLORS[method],
-                alpha=0.12,
-                linewidth=0,
-            )
-        ends.append(mean)
-    # The first epochs of what starts anew would squeeze all that matters.
-    settled = np.concatenate([mean[len(mean) // 4 :] for mean in ends])
-    margin = max(0.3 * np.ptp(settled), 0.002)
-    axes.set_ylim(settled.min() - margin, min(settled.max() + margin, 1.0))
-    axes.set_xlabel("epoch on all data")
-    axes.set_ylabel("test accuracy")
-    axes.set_title(
-        f"{config.dataset}, {config.model}: after a warm start on half the data"
-    )
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside right upper", frameon=False)
-    figure.savefig(path, dpi=160)
-    plt.close(figure)

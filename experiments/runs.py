@@ -13,17 +13,7 @@ from typing import Any
 import numpy as np
 
 from experiments.errors import UserError
-
-PROTOCOLS = {
-    "warm-start": ("Warm start", 2),
-    "continual-full": ("Continual learning, full access", 10),
-    "continual-limited": ("Continual learning, limited access", 10),
-    "single-task": ("Single task", 1),
-    "single-task-decay": ("Single task, learning-rate decay", 1),
-    "proportionality": ("Proportionality", 1),
-    "balancedness": ("Balancedness", 1),
-}
-"""Title and number of stages; a config may give its own number as ``stages``."""
+from experiments.protocols import PROTOCOLS
 
 _TEXT = ("protocol", "dataset", "model", "method", "biases", "when")
 _NEEDED = ("protocol", "dataset", "model", "method", "seed")
@@ -94,7 +84,7 @@ class Run:
     @property
     def stages(self) -> int:
         """Spans between changes of data."""
-        return self.config.get("stages", PROTOCOLS[self.protocol][1])
+        return self.config.get("stages", PROTOCOLS[self.protocol].stages)
 
     @property
     def profile(self) -> str:

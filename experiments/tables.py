@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments.cells import Cell, Gathered, Setting, by_setting, label
+from experiments.protocols import PROTOCOLS
 from experiments.published import PUBLISHED, Published, published_as
-from experiments.runs import PROTOCOLS
 from experiments.statistics import bootstrap_interval
 
 EMPTY = "–"
@@ -59,7 +59,7 @@ def results(protocol: str, cells: Sequence[Cell]) -> Table:
         **_SIZE,
     }
     return _table(
-        f"{PROTOCOLS[protocol][0]}: at the end of training", columns, cells, keep=3
+        f"{PROTOCOLS[protocol].title}: at the end of training", columns, cells, keep=3
     )
 
 
@@ -80,7 +80,7 @@ def retention(protocol: str, cells: Sequence[Cell]) -> Table:
     }
     changing = [c for c in cells if np.isfinite(c.retention()["before"]).any()]
     return _table(
-        f"{PROTOCOLS[protocol][0]}: test accuracy around changes of data; the"
+        f"{PROTOCOLS[protocol].title}: test accuracy around changes of data; the"
         " differences are in percentage points from the last accuracy before",
         columns,
         changing,
@@ -122,7 +122,7 @@ def runs(gathered: Gathered) -> Table:
         rows.append(
             (
                 run.name,
-                PROTOCOLS[run.protocol][0],
+                PROTOCOLS[run.protocol].title,
                 f"{run.dataset}, {run.model}",
                 str(len(run.methods)),
                 str(run.seeds),

@@ -25,7 +25,9 @@ class L2InitState(NamedTuple):
     initial_params: optax.Params
 
 
-def l2_init(coefficient: float) -> optax.GradientTransformationExtraArgs:
+def l2_init(
+    coefficient: float | jax.Array,
+) -> optax.GradientTransformationExtraArgs:
     r"""Regularises towards the initial parameters instead of towards zero.
 
     Adds the gradient of :math:`\frac{\lambda}{2} \|\theta - \theta_0\|^2`; chain
@@ -37,7 +39,7 @@ def l2_init(coefficient: float) -> optax.GradientTransformationExtraArgs:
         >>> tx = optax.chain(swr_optax.l2_init(1e-4), optax.adam(1e-3))
 
     Args:
-        coefficient: :math:`\lambda`, not negative.
+        coefficient: :math:`\lambda`, not negative; unchecked where it is traced.
 
     Returns:
         A transformation whose ``update`` needs ``params``.
@@ -50,7 +52,7 @@ def l2_init(coefficient: float) -> optax.GradientTransformationExtraArgs:
         Learning via Regenerative Regularization
         <https://arxiv.org/abs/2308.11958>`_, 2023.
     """
-    if coefficient < 0:
+    if not isinstance(coefficient, jax.core.Tracer) and coefficient < 0:
         raise ValueError(f"coefficient must not be negative, not {coefficient:g}")
 
     def init_fn(params: optax.Params) -> L2InitState:
@@ -77,7 +79,9 @@ def l2_init(coefficient: float) -> optax.GradientTransformationExtraArgs:
 
 
 def shrink_and_perturb(
-    params: optax.Params, initial_params: optax.Params, coefficient: float
+    params: optax.Params,
+    initial_params: optax.Params,
+    coefficient: float | jax.Array,
 ) -> optax.Params:
     r"""Moves a fraction of the way to other parameters, when the data change.
 
@@ -91,7 +95,8 @@ def shrink_and_perturb(
     Args:
         params: the parameters now.
         initial_params: parameters at or like those at initialisation.
-        coefficient: :math:`\lambda` from 0 (none) to 1 (all the way).
+        coefficient: :math:`\lambda` from 0 (none) to 1 (all the way); unchecked
+            where it is traced.
 
     Returns:
         The new parameters.
@@ -104,7 +109,7 @@ def shrink_and_perturb(
         <https://arxiv.org/abs/1910.08475>`_, 2020; with the initial parameters
         as the perturbation, as in the paper on SWR.
     """
-    if not 0 <= coefficient <= 1:
+    if not isinstance(coefficient, jax.core.Tracer) and not 0 <= coefficient <= 1:
         raise ValueError(f"coefficient must be from 0 to 1, not {coefficient:g}")
     return jax.tree.map(
         lambda p, p0: (1 - coefficient) * p + coefficient * p0, params, initial_params

@@ -26,12 +26,16 @@ class Model(NamedTuple):
         build: the network for a number of classes.
         convolutional: whether it convolves; XLA's CPU convolutions are ten times
             slower inside a loop, so such a network steps outside of one there.
+        normalises: whether it has normalisation layers.
+        quick: how many times as long it trains in the profile ``quick``.
         smallest: side of the smallest images of which pooling leaves something.
         patch: side of the squares that images are divided into.
     """
 
     build: Callable[[int], nn.Module]
     convolutional: bool = False
+    normalises: bool = False
+    quick: int = 1
     smallest: int = 1
     patch: int = 1
 
@@ -46,13 +50,16 @@ class Model(NamedTuple):
 
 
 MODELS: dict[str, Model] = {
-    "mlp": Model(MLP),
+    "mlp": Model(MLP, quick=5),
     "cnn": Model(CNN, convolutional=True, smallest=10),
     "cnn_bn": Model(
-        lambda classes: CNN(classes, batch_norm=True), convolutional=True, smallest=10
+        lambda classes: CNN(classes, batch_norm=True),
+        convolutional=True,
+        normalises=True,
+        smallest=10,
     ),
-    "vgg16": Model(VGG16, convolutional=True, smallest=32),
-    "resnet18": Model(ResNet18, convolutional=True),
-    "vit": Model(ViT, patch=ViT.patch),
+    "vgg16": Model(VGG16, convolutional=True, normalises=True, smallest=32),
+    "resnet18": Model(ResNet18, convolutional=True, normalises=True),
+    "vit": Model(ViT, normalises=True, patch=ViT.patch),
 }
 """By name; a new model is one entry."""

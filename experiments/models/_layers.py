@@ -78,3 +78,16 @@ def max_pool(x: jax.Array) -> jax.Array:
     rows, columns = height // 2, width // 2
     x = x[:, : 2 * rows, : 2 * columns]
     return x.reshape(n, rows, 2, columns, 2, channels).max(axis=(2, 4))
+
+
+def relu(module: nn.Module, x: jax.Array) -> jax.Array:
+    """ReLU, whose results metrics find in the collection ``activations``."""
+    x = nn.relu(x)
+    module.sow("activations", "relu", x)
+    return x
+
+
+def features(module: nn.Module, x: jax.Array) -> jax.Array:
+    """What the last layer classifies; metrics find it under the same name."""
+    module.sow("features", "last", x)
+    return x

@@ -5,7 +5,7 @@ from __future__ import annotations
 import flax.linen as nn
 import jax
 
-from experiments.models._layers import batch_norm, conv, dense, max_pool
+from experiments.models._layers import batch_norm, conv, dense, features, max_pool, relu
 
 
 class CNN(nn.Module):
@@ -39,7 +39,7 @@ class CNN(nn.Module):
             x = conv(x, 16, size=5, use_bias=not self.batch_norm)
             if self.batch_norm:
                 x = batch_norm(x, train, present)
-            x = max_pool(nn.relu(x))
+            x = max_pool(relu(self, x))
         x = x.reshape(x.shape[0], -1)
-        x = nn.relu(dense(x, 100))
-        return dense(x, self.classes)
+        x = relu(self, dense(x, 100))
+        return dense(features(self, x), self.classes)

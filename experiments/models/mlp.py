@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax
 
-from experiments.models._layers import dense
+from experiments.models._layers import dense, features, relu
 
 
 class MLP(nn.Module):
@@ -26,6 +26,6 @@ class MLP(nn.Module):
         """Logits, (batch, classes), of images (batch, height, width, channels)."""
         del train, present
         x = images.reshape(images.shape[0], -1)
-        for features in self.hidden:
-            x = nn.relu(dense(x, features))
-        return dense(x, self.classes)
+        for width in self.hidden:
+            x = relu(self, dense(x, width))
+        return dense(features(self, x), self.classes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import flax.linen as nn
 import jax
 
-from experiments.models._layers import batch_norm, conv, dense
+from experiments.models._layers import batch_norm, conv, dense, features, relu
 
 
 class BasicBlock(nn.Module):
@@ -28,12 +28,12 @@ class BasicBlock(nn.Module):
     ) -> jax.Array:
         """What leaves the block, (batch, height, width, channels)."""
         y = conv(x, self.channels, size=3, stride=self.stride)
-        y = nn.relu(batch_norm(y, train, present))
+        y = relu(self, batch_norm(y, train, present))
         y = batch_norm(conv(y, self.channels, size=3), train, present)
         if x.shape != y.shape:
             x = conv(x, self.channels, size=1, stride=self.stride, padding=0)
             x = batch_norm(x, train, present)
-        return nn.relu(x + y)
+        return relu(self, x + y)
 
 
 class ResNet18(nn.Module):
@@ -65,9 +65,9 @@ class ResNet18(nn.Module):
             train: whether BatchNorm goes by the batch's statistics.
             present: which of the images count for them; by default, all.
         """
-        x = nn.relu(batch_norm(conv(images, self.width, size=3), train, present))
+        x = relu(self, batch_norm(conv(images, self.width, size=3), train, present))
         for stage in range(4):
             for block in range(2):
                 stride = 2 if stage > 0 and block == 0 else 1
                 x = BasicBlock(self.width * 2**stage, stride)(x, train, present)
-        return dense(x.mean(axis=(1, 2)), self.classes)
+        return dense(features(self, x.mean(axis=(1, 2))), self.classes)

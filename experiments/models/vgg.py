@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax
 
-from experiments.models._layers import batch_norm, conv, dense, max_pool
+from experiments.models._layers import batch_norm, conv, dense, features, max_pool, relu
 
 DEPTHS = (2, 2, 3, 3, 3)
 """Convolutions in each of the five groups of configuration D."""
@@ -47,9 +47,9 @@ class VGG16(nn.Module):
         x = images
         for width, depth in zip(self.widths, DEPTHS, strict=True):
             for _ in range(depth):
-                x = nn.relu(batch_norm(conv(x, width, size=3), train, present))
+                x = relu(self, batch_norm(conv(x, width, size=3), train, present))
             x = max_pool(x)
         x = x.reshape(x.shape[0], -1)
         for _ in range(2):
-            x = nn.relu(dense(x, self.hidden))
-        return dense(x, self.classes)
+            x = relu(self, dense(x, self.hidden))
+        return dense(features(self, x), self.classes)

@@ -6,6 +6,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from experiments.models._layers import features
+
 init = nn.initializers.normal(0.02)
 """Of all weights, the class token and the positions, as in BERT and DeiT (Touvron
 et al., arXiv 2012.12877); biases start at zero.  The original starts class token
@@ -81,4 +83,4 @@ class ViT(nn.Module):
         x = x + self.param("positions", init, x.shape[1:])
         for _ in range(self.depth):
             x = EncoderBlock(self.heads)(x)
-        return dense(layer_norm(x[:, 0]), self.classes)
+        return dense(features(self, layer_norm(x[:, 0])), self.classes)

@@ -7,7 +7,7 @@ import os
 import numpy as np
 import pytest
 
-from experiments.runs import PROTOCOLS
+from experiments.protocols import PROTOCOLS
 
 COLUMNS = [
     *("protocol", "dataset", "model", "method", "seed", "stage", "epoch", "step"),

@@ -12,7 +12,8 @@ import pytest
 from experiments.cells import gather
 from experiments.methods import METHODS
 from experiments.page import html
-from experiments.runs import PROTOCOLS, read_run
+from experiments.protocols import PROTOCOLS
+from experiments.runs import read_run
 
 HOSTILE = '<script>alert("x")</script> & $x$ | </style> "quoted"'
 VOID = {"meta", "link", "img", "br", "hr", "input"}

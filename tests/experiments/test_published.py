@@ -2,8 +2,8 @@
 
 import pytest
 
+from experiments.protocols import PROTOCOLS
 from experiments.published import PUBLISHED, published_as
-from experiments.runs import PROTOCOLS
 
 
 @pytest.mark.parametrize(

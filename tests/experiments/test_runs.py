@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from experiments.errors import UserError
-from experiments.runs import PROTOCOLS, find_runs, read_run
+from experiments.protocols import PROTOCOLS
+from experiments.runs import find_runs, read_run
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

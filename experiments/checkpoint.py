@@ -1,0 +1,108 @@
+"""Training that was interrupted goes on where it was saved last."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import dataclasses
+import json
+import os
+from pathlib import Path
+import shutil
+import time
+from typing import Any, NamedTuple, TypeVar
+
+from flax import serialization
+
+from experiments.records import Record
+
+SECONDS_BETWEEN = 20.0
+"""Training between two saves, at least: saving must not cost what it can save."""
+
+State = TypeVar("State")
+
+
+class Progress(NamedTuple):
+    """How far some seeds have come.
+
+    Attributes:
+        stage: the stage of the last epoch that is in the histories.
+        epoch: that epoch.
+        histories: all evaluations so far, of each member.
+    """
+
+    stage: int
+    epoch: int
+    histories: list[list[Record]]
+
+
+class Checkpoints:
+    """A folder with the states of what is not finished.
+
+    Args:
+        folder: where; it holds one run's checkpoint at a time.
+        identity: what the run is determined by; a checkpoint of any other is
+            thrown away.
+    """
+
+    def __init__(self, folder: Path, identity: str) -> None:
+        self.folder = folder
+        marker = folder / "run.json"
+        if not marker.is_file() or marker.read_text() != identity:
+            self.remove()
+            folder.mkdir(parents=True)
+            marker.write_text(identity)
+
+    def lane(self, name: str) -> Lane:
+        """The part of a run that is saved under one name."""
+        return Lane(self.folder / name)
+
+    def remove(self) -> None:
+        """Throws everything away."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Lane:
+    """One group of seeds' place in the checkpoints."""
+
+    def __init__(self, file: Path) -> None:
+        self._state = file.with_name(f"{file.name}.msgpack")
+        self._saved = time.perf_counter()
+
+    def load(self, state: State) -> tuple[State, Progress] | None:
+        """State and progress as they were saved, or None.
+
+        Args:
+            state: of the same structure.
+        """
+        if not self._state.is_file():
+            return None
+        saved = serialization.msgpack_restore(self._state.read_bytes())
+        progress = json.loads(saved["progress"])
+        histories = [[Record(**r) for r in h] for h in progress["histories"]]
+        return serialization.from_state_dict(state, saved["state"]), Progress(
+            progress["stage"], progress["epoch"], histories
+        )
+
+    def is_due(self) -> bool:
+        """Whether it is long enough ago that something was saved."""
+        return time.perf_counter() - self._saved > SECONDS_BETWEEN
+
+    def save(
+        self, state: Any, stage: int, epoch: int, histories: Sequence[Sequence[Record]]
+    ) -> None:
+        """Saves, whole or not at all."""
+        progress = {
+            "stage": stage,
+            "epoch": epoch,
+            "histories": [[dataclasses.asdict(r) for r in h] for h in histories],
+        }
+        content = serialization.msgpack_serialize(
+            {
+                "state": serialization.to_state_dict(state),
+                "progress": json.dumps(progress),
+            }
+        )
+        unfinished = self._state.with_suffix(".unfinished")
+        unfinished.write_bytes(content)
+        os.replace(unfinished, self._state)
+        self._saved = time.perf_counter()

@@ -1,0 +1,56 @@
+"""A bar with the time left, or in a log a line for each method."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from rich import progress as rich_progress
+from rich.console import Console
+
+from experiments.methods import METHODS
+
+
+class Progress:
+    """Shows how far a run has come.
+
+    Args:
+        console: where.
+        epochs: of the whole run, each seed's counted.
+    """
+
+    def __init__(self, console: Console, epochs: int) -> None:
+        self._console = console
+        self._bar = rich_progress.Progress(
+            rich_progress.TextColumn("{task.description:<18}"),
+            rich_progress.BarColumn(),
+            rich_progress.MofNCompleteColumn(),
+            rich_progress.TextColumn("epochs"),
+            rich_progress.TimeElapsedColumn(),
+            rich_progress.TextColumn("left"),
+            rich_progress.TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task("starting", total=epochs)
+        self._seen: set[str] = set()
+
+    def __enter__(self) -> Progress:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+    def advance(self, method: str, epochs: int) -> None:
+        """Notes that so many epochs of a method are done."""
+        label = METHODS[method].label
+        if method not in self._seen:
+            self._seen.add(method)
+            if not self._console.is_terminal:  # There a bar would be a flood.
+                self._console.print(f"{label} …", highlight=False)
+        self._bar.update(self._task, advance=epochs, description=label)

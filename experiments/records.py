@@ -1,0 +1,76 @@
+"""What is measured at each evaluation, and the table that holds it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+import csv
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """One evaluation of one seed: a row of ``metrics.csv``.
+
+    Attributes:
+        protocol: the experiment.
+        dataset: its data.
+        model: its network.
+        method: its method.
+        seed: from 0.
+        stage: from 1; a stage is a span between changes of data.
+        epoch: of the stage, from 1; 0 right at a change of data, after what the
+            method does there and before any training.
+        step: optimiser steps so far.
+        train_loss: mean cross-entropy over the epoch, in nats; None for epoch 0.
+        test_accuracy: fraction of test images classified correctly.
+        stream_accuracy: mean of the same over all epochs so far.
+        weight_growth: mean over layers of the weight's norm over its initial one.
+        dead_units: fraction of ReLU units that are zero for all of some test
+            images; None for a network without.
+        effective_rank: of what the last layer classifies, on the same images.
+        seconds: since the seed's first step.
+        growth: of each layer's weight, by the layer's path.
+        balancedness: of a chain of dense layers; None if not measured.
+    """
+
+    protocol: str
+    dataset: str
+    model: str
+    method: str
+    seed: int
+    stage: int
+    epoch: int
+    step: int
+    train_loss: float | None
+    test_accuracy: float
+    stream_accuracy: float | None
+    weight_growth: float
+    dead_units: float | None
+    effective_rank: float | None
+    seconds: float
+    growth: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    balancedness: float | None = None
+
+    def row(self) -> dict[str, Any]:
+        """The record as a row, by column."""
+        found = dataclasses.asdict(self)
+        layers = {f"growth/{path}": x for path, x in found.pop("growth").items()}
+        balancedness = found.pop("balancedness")
+        if balancedness is not None:
+            layers["balancedness"] = balancedness
+        return found | layers
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Writes a table; numbers have six digits, and None is an empty cell."""
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows(_cells(row.get(column) for column in columns) for row in rows)
+
+
+def _cells(values: Iterable[Any]) -> list[Any]:
+    return [f"{value:.6g}" if isinstance(value, float) else value for value in values]
