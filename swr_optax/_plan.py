@@ -247,7 +247,9 @@ def _report(plan: RescalingPlan) -> list[str]:
         followers = _with_powers(powers)
         more = len(followers) - MOST_FOLLOWERS
         if more > 1:  # Then the strongest.
-            followers = _with_powers(sorted(powers, key=lambda power: -abs(power[1])))
+            # What differs by rounding only keeps the leaves' order.
+            strongest = sorted(powers, key=lambda power: -round(abs(power[1]), 6))
+            followers = _with_powers(strongest)
             followers[MOST_FOLLOWERS:] = [f"and {more} more"]
         rows.append(
             (

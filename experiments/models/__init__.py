@@ -50,7 +50,7 @@ class Model(NamedTuple):
 
 
 MODELS: dict[str, Model] = {
-    "mlp": Model(MLP, quick=5),
+    "mlp": Model(MLP, quick=20),
     "cnn": Model(CNN, convolutional=True, smallest=10),
     "cnn_bn": Model(
         lambda classes: CNN(classes, batch_norm=True),
