@@ -1,5 +1,10 @@
 """Plans of real networks: what they say and that it preserves the function."""
 
+import json
+from pathlib import Path
+import subprocess
+import sys
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -384,3 +389,16 @@ def test_an_unknown_priority_is_refused():
     net = network("mlp")
     with pytest.raises(ValueError, match=r"priority must be one of .* not 'speed'"):
         net.plan(priority="speed")
+
+
+@pytest.mark.parametrize("priority", ["norms", "function"])
+def test_seven_billion_parameters_plan_in_seconds(priority):
+    script = Path(__file__).parents[1] / "plan_seven_billion.py"
+    command = [sys.executable, script, priority]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["parameters"] > 6.5e9
+    assert found["layers"] == 3 + 32 * 9
+    assert found["seconds"] < 30
+    assert found["gigabytes"] < 2
