@@ -72,6 +72,7 @@ def run(
     for eqn in jaxpr.eqns:
         results = _apply(walk, eqn, [read(atom) for atom in eqn.invars])
         known.update(zip(eqn.outvars, results, strict=True))
+    walk.eqn = None
     return [read(atom) for atom in jaxpr.outvars]
 
 
@@ -80,6 +81,7 @@ def _apply(
 ) -> Sequence[Known]:
     """What is known of one equation's results."""
     name = eqn.primitive.name
+    walk.eqn = eqn
     walk.moment += 1
     if name in CALLS:
         walk.calls.append(str(eqn.params.get("name", "")))
@@ -87,7 +89,6 @@ def _apply(
         walk.calls.pop()
         return results
 
-    walk.eqn = eqn
     ranks = [len(shape_of(atom)) for atom in eqn.invars]
     place = _place_of_results(eqn, operands)
     if place is None:

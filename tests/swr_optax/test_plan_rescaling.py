@@ -254,6 +254,20 @@ def test_what_has_no_rule_is_left_alone_and_reported():
     )
 
 
+def test_what_comes_after_a_function_is_not_said_to_be_in_it():
+    def fn(params, x):
+        values = x @ params["v"]
+        return values, jax.nn.softmax(x @ params["w"])
+
+    params = {"v": jnp.ones((3, 1)), "w": jnp.ones((3, 4))}
+    plan = swr_optax.plan_rescaling(fn, params, jnp.ones((2, 3)), keep_outputs=["0"])
+    assert plan.unmet == (
+        "w feeds 'exp', which is not homogeneous: its scale must not change"
+        " (in softmax)",
+        "output 0 must be kept",
+    )
+
+
 # Roles.
 
 
