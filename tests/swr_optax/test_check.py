@@ -103,10 +103,7 @@ def test_tied_weights_are_one_layer():
     assert roles["Embed_1/embedding"] == "shift"  # The positions, which are added.
 
 
-BOUNDED = ["resnet-18", "gpt", "gru", "mixture of experts", "scanned blocks"]
-
-
-@pytest.mark.parametrize("name", BOUNDED)
+@pytest.mark.parametrize("name", ARCHITECTURES)
 def test_theorem_2_holds_over_a_thousand_random_steps(name):
     """However updates add to the weights, no norm passes n + √B/λ."""
     case = ARCHITECTURES[name]()
@@ -117,15 +114,19 @@ def test_theorem_2_holds_over_a_thousand_random_steps(name):
     tx = swr_optax.soft_weight_rescaling(coefficient, plan)
     weight_norms = swr_optax.metrics.weight_norms
 
-    def step(carry, key):
+    rng = np.random.default_rng(0)
+    leaves, structure = jax.tree.flatten(case.params)
+    patterns = [jnp.asarray(rng.uniform(size=x.shape), jnp.float32) for x in leaves]
+    sizes = jnp.asarray(rng.uniform(size=(1000, len(leaves))), jnp.float32)
+
+    def step(carry, sizes):
         params, state = carry
-        leaves, structure = jax.tree.flatten(params)
-        keys = jax.random.split(key, len(leaves))
-        draws = (
-            0.2 * jnp.sign(leaf) * jax.random.uniform(k, leaf.shape)
-            for k, leaf in zip(keys, leaves, strict=True)
+        moves = structure.unflatten(
+            0.4 * size * jnp.sign(leaf) * pattern
+            for size, leaf, pattern in zip(
+                sizes, jax.tree.leaves(params), patterns, strict=True
+            )
         )
-        moves = structure.unflatten(draws)
         moved = optax.apply_updates(params, moves)
         added = weight_norms(moved, plan) ** 2 - weight_norms(params, plan) ** 2
         updates, state = tx.update(moves, state, params)
@@ -133,13 +134,12 @@ def test_theorem_2_holds_over_a_thousand_random_steps(name):
         return (params, state), (added, weight_norms(params, plan))
 
     start = (case.params, tx.init(case.params))
-    keys = jax.random.split(jax.random.key(0, impl="rbg"), 1000)
-    _, (added, norms) = jax.jit(lambda c, k: jax.lax.scan(step, c, k))(start, keys)
+    _, (added, norms) = jax.jit(lambda c, xs: jax.lax.scan(step, c, xs))(start, sizes)
     limits = weight_norms(case.params, plan) + jnp.sqrt(added.max(0)) / coefficient
     assert (norms <= limits * (1 + 1e-5)).all()
-    # Outward as all moves are, norms would else have grown without end.
+    # Outward as all moves are, norms would else grow on and on.
     assert (norms[-1] > weight_norms(case.params, plan)).all()
-    np.testing.assert_allclose(norms[-1], norms[-100], rtol=0.2)
+    assert (norms[500:].max(0) < 1.3 * norms[:500].max(0)).all()
 
 
 @pytest.mark.parametrize("name", ["resnet-18", "gpt"])
