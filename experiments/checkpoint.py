@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from flax import serialization
 
+from experiments.errors import UserError
 from experiments.records import Record
 
 SECONDS_BETWEEN = 20.0
@@ -47,10 +48,11 @@ class Checkpoints:
     def __init__(self, folder: Path, identity: str) -> None:
         self.folder = folder
         marker = folder / "run.json"
-        if not marker.is_file() or marker.read_text() != identity:
+        content = identity.encode()
+        if not marker.is_file() or marker.read_bytes() != content:
             self.remove()
             folder.mkdir(parents=True)
-            marker.write_text(identity)
+            marker.write_bytes(content)
 
     def lane(self, name: str) -> Lane:
         """The part of a run that is saved under one name."""
@@ -73,15 +75,24 @@ class Lane:
 
         Args:
             state: of the same structure.
+
+        Raises:
+            UserError: if the file is damaged.
         """
         if not self._state.is_file():
             return None
-        saved = serialization.msgpack_restore(self._state.read_bytes())
-        progress = json.loads(saved["progress"])
-        histories = [[Record(**r) for r in h] for h in progress["histories"]]
-        return serialization.from_state_dict(state, saved["state"]), Progress(
-            progress["stage"], progress["epoch"], histories
-        )
+        try:
+            saved = serialization.msgpack_restore(self._state.read_bytes())
+            progress = json.loads(saved["progress"])
+            histories = [[Record(**r) for r in h] for h in progress["histories"]]
+            return serialization.from_state_dict(state, saved["state"]), Progress(
+                progress["stage"], progress["epoch"], histories
+            )
+        except (ValueError, TypeError, KeyError) as error:
+            raise UserError(
+                f"{self._state} is damaged: delete it, and its part of the run starts"
+                " anew"
+            ) from error
 
     def is_due(self) -> bool:
         """Whether it is long enough ago that something was saved."""
@@ -90,7 +101,11 @@ class Lane:
     def save(
         self, state: Any, stage: int, epoch: int, histories: Sequence[Sequence[Record]]
     ) -> None:
-        """Saves, whole or not at all."""
+        """Saves, whole or not at all.
+
+        Raises:
+            UserError: if the file cannot be written.
+        """
         progress = {
             "stage": stage,
             "epoch": epoch,
@@ -103,6 +118,9 @@ class Lane:
             }
         )
         unfinished = self._state.with_suffix(".unfinished")
-        unfinished.write_bytes(content)
-        os.replace(unfinished, self._state)
+        try:
+            unfinished.write_bytes(content)
+            os.replace(unfinished, self._state)
+        except OSError as error:
+            raise UserError(f"cannot write {self._state}: {error.strerror}") from error
         self._saved = time.perf_counter()

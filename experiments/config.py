@@ -7,6 +7,7 @@ import dataclasses
 from importlib import metadata
 import json
 import platform
+import sys
 
 import jax
 
@@ -185,12 +186,13 @@ class Config:
                     f"coefficients of {method!r} must be for feature and classifier,"
                     f" not {', '.join(value)}"
                 )
-            bound = float("inf") if method in ("l2", "l2_init") else 1
+            # A penalty may weigh any number; the others go a fraction of a way.
+            bound = sys.float_info.max if method in ("l2", "l2_init") else 1
             for number in value.values() if isinstance(value, Mapping) else [value]:
                 if not 0 <= number <= bound:
+                    allowed = "from 0 to 1" if bound == 1 else "0 or a positive number"
                     raise UserError(
-                        f"coefficient of {method!r} must be from 0 to {bound:g}, not"
-                        f" {number:g}"
+                        f"coefficient of {method!r} must be {allowed}, not {number:g}"
                     )
 
 

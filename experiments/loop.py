@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 import functools
+import hashlib
 import os
 import threading
 import time
@@ -13,9 +14,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from experiments.checkpoint import Checkpoints
-from experiments.coefficients import Coefficient
 from experiments.config import Config
 from experiments.datasets import Dataset
 from experiments.methods import METHODS
@@ -71,8 +72,13 @@ def run_members(
     run = functools.partial(
         _run_lane, config, dataset, method, training, tick_unless_stopped, checkpoints
     )
-    # A small network leaves cores idle; lanes are independent of each other.
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    # A small network leaves cores idle; lanes are independent of each other.  On
+    # cores that lanes keep busy, BLAS's threads wait for each other: a singular
+    # value decomposition then takes a second instead of a millisecond.
+    with (
+        threadpool_limits(1, user_api="blas"),
+        ThreadPoolExecutor(os.cpu_count()) as pool,
+    ):
         try:
             return [
                 history for found in pool.map(run, lanes(members)) for history in found
@@ -162,15 +168,9 @@ def _run_lane(
 
 
 def _name(method: str, members: Sequence[Member]) -> str:
-    """Of a lane's checkpoint: method, seeds and coefficients."""
-    each = [f"{member.seed}-{_in_words(member.coefficient)}" for member in members]
-    return "-".join([method, *each])
-
-
-def _in_words(coefficient: Coefficient) -> str:
-    if isinstance(coefficient, float | int):
-        return f"{coefficient:g}"
-    return "-".join(f"{coefficient[group]:g}" for group in sorted(coefficient))
+    """Of a lane's checkpoint; a grid's members would be too long for a file's name."""
+    digest = hashlib.sha256(repr(list(members)).encode()).hexdigest()
+    return f"{method}-{digest[:16]}"
 
 
 def _stream(history: Sequence[Record], epoch: int, accuracy: float) -> float | None:

@@ -139,9 +139,8 @@ def shuffled(
 
 def drop_steps(config: Config, images: int) -> tuple[int, ...]:
     """The steps at which the learning rate falls."""
-    protocol = PROTOCOLS[config.protocol]
-    steps = -(-images // config.batch_size)
-    return tuple(round(drop * config.epochs) * steps for drop in protocol.drops)
+    steps = config.epochs * -(-images // config.batch_size)
+    return tuple(int(drop * steps) for drop in PROTOCOLS[config.protocol].drops)
 
 
 def make_training(config: Config, dataset: Dataset, method_name: str) -> Training:

@@ -4,8 +4,10 @@ import csv
 import json
 import os
 
+import jax
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 from experiments.protocols import PROTOCOLS
 
@@ -68,6 +70,16 @@ def proportionality_rows(config):
                         names = [config[name] for name in ("protocol", "dataset")]
                         names += [config["model"], method, seed, ratio]
                         yield [*names, biases, when, accuracy]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def thrift(tmp_path_factory):
+    """Nothing is compiled twice, and BLAS's threads do not wait for each other."""
+    folder = tmp_path_factory.mktemp("xla")
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    with threadpool_limits(1, user_api="blas"):
+        yield
 
 
 @pytest.fixture(scope="session")

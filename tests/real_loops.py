@@ -1,0 +1,46 @@
+"""Runs of the real loop on real digits, short."""
+
+import dataclasses
+import functools
+
+from experiments.checkpoint import Checkpoints
+from experiments.config import Config
+from experiments.datasets import Dataset, load_dataset
+from experiments.loop import run_protocol
+
+
+def configured(**fields):
+    """A short run; one seed of one method, unless fields say otherwise."""
+    return Config(**{"methods": ("vanilla",), "epochs": 2, "seeds": 1, **fields})
+
+
+@functools.cache
+def digits(train=None, side=8):
+    """Scanned digits; with 16 pixels a side the convolutional networks fit."""
+    dataset = load_dataset("digits").subset(train, None)
+    times = side // 8
+    train_images, test_images = (
+        images.repeat(times, axis=1).repeat(times, axis=2)
+        for images in (dataset.train_images, dataset.test_images)
+    )
+    return Dataset(
+        dataset.source,
+        train_images,
+        dataset.train_labels,
+        test_images,
+        dataset.test_labels,
+    )
+
+
+def run(config, dataset, folder, tick=lambda *_: None, identity="a run"):
+    """The records of a run that saves what is unfinished in a folder."""
+    return run_protocol(config, dataset, tick, Checkpoints(folder, identity))
+
+
+def numbers(records, **fields):
+    """Everything but the clock, of records with these fields."""
+    return [
+        dataclasses.replace(record, seconds=0.0)
+        for record in records
+        if all(getattr(record, name) == value for name, value in fields.items())
+    ]
