@@ -137,9 +137,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     guide.set_defaults(run=_guide)
 
-    benchmark = add("benchmark", "time SWR's share of a training step")
+    benchmark = add("benchmark", "time a training step without and with SWR")
     benchmark.add_argument(
-        "--rounds", type=int, default=100, metavar="N", help="of both in turn (100)"
+        "--rounds", type=int, default=30, metavar="N", help="of all in turn (30)"
+    )
+    benchmark.add_argument(
+        "--torch", action="store_true", help="compare with PyTorch (pip install torch)"
     )
     benchmark.set_defaults(run=_benchmark)
     return parser
@@ -322,7 +325,7 @@ def _benchmark(options: argparse.Namespace) -> None:
 
     if options.rounds < 1:
         raise UserError(f"rounds must be at least 1, not {options.rounds}")
-    run(options.rounds)
+    run(options.rounds, options.torch)
 
 
 if __name__ == "__main__":
