@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import os
 from pathlib import Path
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from experiments.errors import UserError
 
@@ -37,11 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(
-            f"\n{parser.prog}: stopped; a run goes on where it was when the same"
-            " command is given again",
-            file=sys.stderr,
-        )
+        again = "; given again, the same command goes on" if options.resumes else ""
+        print(f"\n{parser.prog}: stopped{again}", file=sys.stderr)
         return 130
     return 0
 
@@ -58,14 +55,23 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     def add(name: str, help: str) -> argparse.ArgumentParser:
-        return commands.add_parser(
+        command = commands.add_parser(
             name, help=help, description=f"{help[0].upper()}{help[1:]}."
         )
+        command.set_defaults(resumes=False)
+        return command
 
-    for name in ("warm-start", "proportionality", "balancedness"):
+    for name in ("warm-start", "balancedness"):
         command = add(name, PROTOCOLS[name].help)
         _add_run_options(command)
+        _add_tensorboard(command)
         command.set_defaults(run=_run, protocol=lambda options: options.command)
+
+    proportionality = add("proportionality", PROTOCOLS["proportionality"].help)
+    _add_run_options(proportionality)
+    proportionality.set_defaults(
+        run=_run_proportionality, protocol=lambda options: options.command
+    )
 
     continual = add("continual", "train on a stream of chunks of the data")
     continual.add_argument(
@@ -75,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
         help="whether earlier chunks stay accessible (full, the default)",
     )
     _add_run_options(continual)
+    _add_tensorboard(continual)
     continual.set_defaults(
         run=_run, protocol=lambda options: f"continual-{options.access}"
     )
@@ -84,6 +91,7 @@ def _parser() -> argparse.ArgumentParser:
         "--decay", action="store_true", help="divide the learning rate by ten twice"
     )
     _add_run_options(single)
+    _add_tensorboard(single)
     single.set_defaults(
         run=_run,
         protocol=lambda options: "single-task" + ("-decay" if options.decay else ""),
@@ -107,6 +115,7 @@ def _parser() -> argparse.ArgumentParser:
         " feature:1e-4,classifier:1e-1",
     )
     _add_run_options(sweep, methods=False)
+    _add_tensorboard(sweep)
     sweep.set_defaults(run=_sweep, protocol=lambda options: options.protocol_name)
 
     report = add("report", "gather runs in one page with tables and figures")
@@ -128,9 +137,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     guide.set_defaults(run=_guide)
 
-    benchmark = add("benchmark", "time SWR's share of a training step")
+    benchmark = add("benchmark", "time a training step without and with SWR")
     benchmark.add_argument(
-        "--rounds", type=int, default=100, metavar="N", help="of both in turn (100)"
+        "--rounds", type=int, default=30, metavar="N", help="of all in turn (30)"
+    )
+    benchmark.add_argument(
+        "--torch", action="store_true", help="compare with PyTorch (pip install torch)"
     )
     benchmark.set_defaults(run=_benchmark)
     return parser
@@ -187,19 +199,30 @@ def _add_run_options(command: argparse.ArgumentParser, methods: bool = True) -> 
         help="folder for the results, replacing earlier ones"
         " (runs/PROTOCOL-DATASET-MODEL)",
     )
+
+
+def _add_tensorboard(command: argparse.ArgumentParser) -> None:
+    """For commands that train by epochs, which checkpoints keep as well."""
     command.add_argument(
-        "--tensorboard", action="store_true", help="write event files as well"
+        "--tensorboard",
+        action="store_true",
+        help="write event files as well (a sweep: of the best coefficient's run)",
     )
+    command.set_defaults(resumes=True)
 
 
 def _config(options: argparse.Namespace, methods: Sequence[str]) -> Config:
     from experiments.config import Config, profile_options
     from experiments.errors import check_name
+    from experiments.models import MODELS
     from experiments.protocols import PROTOCOLS
 
     protocol = options.protocol(options)
     check_name(protocol, PROTOCOLS, "protocol")
-    lengths = profile_options(options.profile or "paper", protocol, options.model)
+    check_name(options.model, MODELS, "model")
+    lengths: dict[str, Any] = dict(
+        profile_options(options.profile or "paper", protocol, options.model)
+    )
     for name, length in lengths.items():
         given = getattr(options, name)
         if given is None:
@@ -216,19 +239,23 @@ def _config(options: argparse.Namespace, methods: Sequence[str]) -> Config:
         dataset=options.dataset,
         model=options.model,
         methods=tuple(methods),
-        coefficients=dict(map(_assignment, getattr(options, "coefficient", []))),
-        epochs=lengths["epochs"] or 1,
-        seeds=lengths["seeds"] or 1,
-        train_images=lengths["train_images"],
-        test_images=lengths["test_images"],
+        coefficients=_assignments(getattr(options, "coefficient", [])),
+        **lengths,
     )
 
 
-def _assignment(text: str) -> tuple[str, Coefficient]:
-    method, equals, value = text.partition("=")
-    if not equals:
-        raise UserError(f"--coefficient {text}: write METHOD=VALUE, such as swr=1e-3")
-    return method, _coefficient(value, f"--coefficient {text}")
+def _assignments(texts: Sequence[str]) -> dict[str, Coefficient]:
+    found: dict[str, Coefficient] = {}
+    for text in texts:
+        method, equals, value = text.partition("=")
+        if not equals:
+            raise UserError(
+                f"--coefficient {text}: write METHOD=VALUE, such as swr=1e-3"
+            )
+        if method in found:
+            raise UserError(f"--coefficient {text}: {method} has one already")
+        found[method] = _coefficient(value, f"--coefficient {text}")
+    return found
 
 
 def _coefficient(text: str, where: str) -> Coefficient:
@@ -244,25 +271,25 @@ def _coefficient(text: str, where: str) -> Coefficient:
 
 
 def _run(options: argparse.Namespace) -> None:
+    from experiments.command import run
+
     config = _config(options, options.methods or ())
-    out = options.out or Path("runs") / _folder(config)
-    if config.protocol == "proportionality":
-        from experiments.proportionality import run as run_proportionality
+    run(config, _out(options, config), options.data_dir, options.tensorboard)
 
-        run_proportionality(config, out, options.data_dir)
-    else:
-        from experiments.command import run
 
-        run(config, out, options.data_dir, options.tensorboard)
+def _run_proportionality(options: argparse.Namespace) -> None:
+    from experiments.proportionality import run
+
+    config = _config(options, options.methods or ())
+    run(config, _out(options, config), options.data_dir)
 
 
 def _sweep(options: argparse.Namespace) -> None:
     from experiments.sweep import paper_grid, run
 
     config = _config(options, [options.method])
-    where = "--grid"
-    grid = [_coefficient(text, where) for text in options.grid or []]
-    out = options.out or Path("runs") / f"sweep-{options.method}-{_folder(config)}"
+    grid = [_coefficient(text, "--grid") for text in options.grid or []]
+    out = _out(options, config, f"sweep-{options.method}-")
     run(
         config,
         grid or paper_grid(options.method),
@@ -272,8 +299,11 @@ def _sweep(options: argparse.Namespace) -> None:
     )
 
 
-def _folder(config: Config) -> str:
-    return f"{config.protocol}-{config.dataset}-{config.model}"
+def _out(options: argparse.Namespace, config: Config, prefix: str = "") -> Path:
+    if options.out is not None:
+        return options.out
+    name = f"{prefix}{config.protocol}-{config.dataset}-{config.model}"
+    return Path("runs") / name
 
 
 def _report(options: argparse.Namespace) -> None:
@@ -295,7 +325,7 @@ def _benchmark(options: argparse.Namespace) -> None:
 
     if options.rounds < 1:
         raise UserError(f"rounds must be at least 1, not {options.rounds}")
-    run(options.rounds)
+    run(options.rounds, options.torch)
 
 
 if __name__ == "__main__":

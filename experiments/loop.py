@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import CancelledError, ThreadPoolExecutor
-import functools
 import hashlib
-import os
-import threading
 import time
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from experiments.checkpoint import Checkpoints
 from experiments.config import Config
@@ -22,6 +17,7 @@ from experiments.datasets import Dataset
 from experiments.methods import METHODS
 from experiments.protocols import PROTOCOLS, stage_members
 from experiments.records import Record
+from experiments.side_by_side import run_side_by_side
 from experiments.training import (
     Evaluation,
     Member,
@@ -61,32 +57,13 @@ def run_members(
     checkpoints: Checkpoints,
 ) -> list[list[Record]]:
     """Runs a method for seeds and coefficients; the records of each member."""
-    stop = threading.Event()
-
-    def tick_unless_stopped(method: str, records: Sequence[Record]) -> None:
-        if stop.is_set():
-            raise CancelledError
-        tick(method, records)
-
     training = make_training(config, dataset, method)
-    run = functools.partial(
-        _run_lane, config, dataset, method, training, tick_unless_stopped, checkpoints
-    )
-    # A small network leaves cores idle; lanes are independent of each other.  On
-    # cores that lanes keep busy, BLAS's threads wait for each other: a singular
-    # value decomposition then takes a second instead of a millisecond.
-    with (
-        threadpool_limits(1, user_api="blas"),
-        ThreadPoolExecutor(os.cpu_count()) as pool,
-    ):
-        try:
-            return [
-                history for found in pool.map(run, lanes(members)) for history in found
-            ]
-        except BaseException:
-            stop.set()
-            pool.shutdown(cancel_futures=True)
-            raise
+
+    def run(lane: Sequence[Member], tick: Tick) -> list[list[Record]]:
+        return _run_lane(config, dataset, method, training, tick, checkpoints, lane)
+
+    found = run_side_by_side(run, lanes(members), tick)
+    return [history for histories in found for history in histories]
 
 
 def _run_lane(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from types import TracebackType
 
 from rich import progress as rich_progress
@@ -33,6 +34,7 @@ class Progress:
         )
         self._task = self._bar.add_task("starting", total=epochs)
         self._seen: set[str] = set()
+        self._lock = threading.Lock()
 
     def __enter__(self) -> Progress:
         self._bar.start()
@@ -49,8 +51,9 @@ class Progress:
     def advance(self, method: str, epochs: int) -> None:
         """Notes that so many epochs of a method are done."""
         label = METHODS[method].label
-        if method not in self._seen:
-            self._seen.add(method)
-            if not self._console.is_terminal:  # There a bar would be a flood.
-                self._console.print(f"{label} …", highlight=False)
+        with self._lock:  # Lanes of a method come at once.
+            if method not in self._seen:
+                self._seen.add(method)
+                if not self._console.is_terminal:  # There a bar would be a flood.
+                    self._console.print(f"{label} …", highlight=False)
         self._bar.update(self._task, advance=epochs, description=label)

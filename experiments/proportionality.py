@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-import os
 from pathlib import Path
 import time
 from typing import Any
@@ -14,12 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
-from experiments.command import prepare
+from experiments.command import name_defaults, prepare
 from experiments.config import Config
 from experiments.datasets import Dataset
 from experiments.errors import UserError
 from experiments.progress import Progress
 from experiments.report import check_writable, write_run
+from experiments.side_by_side import run_side_by_side
 from experiments.training import (
     Member,
     Training,
@@ -49,6 +48,7 @@ def run(config: Config, out: Path, data_dir: str | None) -> None:
         raise UserError("proportionality scales one network: name one method")
     check_writable(out)
     dataset = prepare(config, data_dir)
+    name_defaults(config)
     began = time.perf_counter()
     with Progress(Console(stderr=True), epochs_of(config)) as progress:
         rows = run_proportionality(
@@ -56,8 +56,7 @@ def run(config: Config, out: Path, data_dir: str | None) -> None:
         )
     files = write_run(out, config, rows)
     seconds = time.perf_counter() - began
-    console = Console()
-    console.print(f"{seconds:.0f} s; wrote", *map(str, files), soft_wrap=True)
+    print(f"{seconds:.0f} s; wrote", *files)
 
 
 def later_epochs(config: Config) -> int:
@@ -85,17 +84,14 @@ def run_proportionality(
         Rows of ``metrics.csv``.
     """
     training = make_training(config, dataset, config.methods[0])
-    members = [Member(seed, 0.0) for seed in range(config.seeds)]
+    coefficient = config.coefficient(config.methods[0]) or 0.0
+    members = [Member(seed, coefficient) for seed in range(config.seeds)]
 
-    def run_lane(lane: Sequence[Member]) -> Rows:
+    def run_lane(lane: Sequence[Member], tick: Callable[[int], None]) -> Rows:
         return _run_lane(config, dataset, training, lane, tick)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        try:
-            return [row for rows in pool.map(run_lane, lanes(members)) for row in rows]
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    found = run_side_by_side(run_lane, lanes(members), tick)
+    return [row for rows in found for row in rows]
 
 
 def _run_lane(
@@ -128,11 +124,9 @@ def _run_lane(
     later = later_epochs(config)
     for biases in ("rescaled", "kept"):
         for ratio in RATIOS:
-            params = scaled(
-                trained.params, ratio, training.plan, keep_biases=biases == "kept"
-            )
+            state = scaled(trained, ratio, training.plan, keep_biases=biases == "kept")
             # Training gives away the arrays that it is given.
-            state = jax.tree.map(jnp.copy, trained._replace(params=params))
+            state = jax.tree.map(jnp.copy, state)
             accuracies = [training.accuracy(state)]
             for epoch in range(config.epochs + 1, config.epochs + later + 1):
                 state = train(state, epoch)
@@ -158,28 +152,36 @@ def _run_lane(
     return rows
 
 
-def scaled(params: Any, ratio: float, plan: RescalingPlan, keep_biases: bool) -> Any:
-    """Every layer's weight times a ratio; the biases follow, or stay.
+def scaled(
+    state: TrainState, ratio: float, plan: RescalingPlan, keep_biases: bool
+) -> TrainState:
+    """Every layer's weight times a ratio; all else follows, or stays.
 
     Args:
-        params: with a leading axis of seeds.
+        state: with a leading axis of seeds.
         ratio: of the new norms to the old.
         plan: of the network.
-        keep_biases: whether what is no weight stays as it is.
+        keep_biases: whether what is no weight, running statistics among them,
+            stays as it is.
     """
     log_scalers = jnp.full(len(plan.layers), jnp.log(ratio))
-    followed = jax.vmap(lambda p: swr_optax.rescale(p, log_scalers, plan))(params)
-    if not keep_biases:
-        return followed
-    weights = {plan.leaves[i].path for i in plan.weights}
-    names = [leaf.path for leaf in plan.leaves[: plan.parameters]]
-    leaves: list[jax.Array]
-    structure: Any
-    leaves, structure = jax.tree.flatten(params)
-    new = jax.tree.leaves(followed)
-    return structure.unflatten(
-        [
+    params = jax.vmap(lambda p: swr_optax.rescale(p, log_scalers, plan))(state.params)
+    if keep_biases:
+        weights = {plan.leaves[i].path for i in plan.weights}
+        names = [leaf.path for leaf in plan.leaves[: plan.parameters]]
+        pairs = zip(jax.tree.leaves(state.params), jax.tree.leaves(params), strict=True)
+        leaves = [
             after if name in weights else before
-            for name, before, after in zip(names, leaves, new, strict=True)
+            for name, (before, after) in zip(names, pairs, strict=True)
         ]
+        return state._replace(
+            params=jax.tree.unflatten(jax.tree.structure(params), leaves)
+        )
+    # As after a step of SWR that had these scalers.
+    step = swr_optax.SoftWeightRescalingState(
+        count=jnp.int32(1),
+        reference_norms=jnp.exp(log_scalers),
+        log_scalers=log_scalers,
     )
+    stats = jax.vmap(lambda s: swr_optax.rescale_statistics(s, step, plan))(state.stats)
+    return state._replace(params=params, stats=stats)

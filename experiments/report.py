@@ -121,10 +121,8 @@ def check_writable(out: Path) -> None:
     Raises:
         UserError: if not.
     """
-    existing = next(p for p in [out, *out.absolute().parents] if p.exists())
     try:
+        existing = next(p for p in [out, *out.absolute().parents] if p.exists())
         tempfile.TemporaryDirectory(dir=existing).cleanup()
     except OSError as error:
-        raise UserError(
-            f"cannot write to {out}: {existing}: {error.strerror}"
-        ) from error
+        raise UserError(f"cannot write to {out}: {error.strerror}") from error

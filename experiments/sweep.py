@@ -17,11 +17,13 @@ from experiments.coefficients import Coefficient
 from experiments.command import prepare, run as run_config
 from experiments.config import Config
 from experiments.datasets import Dataset
-from experiments.errors import UserError
+from experiments.errors import UserError, check_name
 from experiments.loop import Tick, epochs_of, run_members
 from experiments.progress import Progress
+from experiments.protocols import PROTOCOLS
 from experiments.records import Record, write_rows
 from experiments.report import check_writable, in_words
+from experiments.tensorboard import event_writer
 from experiments.training import Member
 
 HELD_OUT = 0.1
@@ -69,14 +71,21 @@ def run(
     images, and the best coefficient's run into ``best`` below it.
 
     Raises:
-        UserError: if the data cannot be had or the folder not be written.
+        UserError: if there is nothing to find, the data cannot be had or the folder
+            not be written.
     """
     (method,) = config.methods
-    paper_grid(method)
-    for coefficient in grid:  # Checked before anything is run.
-        dataclasses.replace(config, coefficients={method: coefficient})
+    _check(config, grid)
+    if tensorboard:
+        event_writer()  # To fail before the sweep rather than after it.
     check_writable(out)
     dataset = prepare(config, data_dir).held_out(HELD_OUT)
+    left, stages = len(dataset.train_labels), config.protocol_stages
+    if left < stages:
+        raise UserError(
+            f"of train_images only {left} are not held out, fewer than the {stages}"
+            f" stages of {config.protocol}"
+        )
     identity = f"{config.to_json()} {list(grid)}"
     checkpoints = Checkpoints(out / "checkpoint", identity)
     with Progress(Console(stderr=True), epochs_of(config) * len(grid)) as progress:
@@ -101,10 +110,30 @@ def run(
         )
     except OSError as error:
         raise UserError(f"cannot write to {out}: {error.strerror}") from error
-    checkpoints.remove()
     Console().print(_table(config, grid, finals, best))
     chosen = dataclasses.replace(config, coefficients={method: grid[best]})
     run_config(chosen, out / "best", data_dir, tensorboard)
+    checkpoints.remove()  # Not before, or the best run stopped would mean all again.
+
+
+def _check(config: Config, grid: Sequence[Coefficient]) -> None:
+    """Refuses what cannot be swept.
+
+    Raises:
+        UserError: naming it.
+    """
+    (method,) = config.methods
+    paper_grid(method)
+    swept = [name for name in PROTOCOLS if name != "proportionality"]
+    check_name(config.protocol, swept, "protocol to sweep")
+    for coefficient in grid:
+        dataclasses.replace(config, coefficients={method: coefficient})
+    names = [in_words(coefficient) for coefficient in grid]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"--grid has {name} twice")
+    if len({isinstance(coefficient, Mapping) for coefficient in grid}) > 1:
+        raise UserError("--grid must have one number everywhere, or two everywhere")
 
 
 def run_grid(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 import threading
+from types import TracebackType
 from typing import Any
 
 from experiments.errors import UserError
@@ -13,8 +14,26 @@ from experiments.records import Record
 _LABELS = ("protocol", "dataset", "model", "method", "seed", "stage", "epoch", "step")
 
 
+def event_writer() -> Any:
+    """The class that writes an event file.
+
+    Raises:
+        UserError: if the package that has it is missing.
+    """
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError:
+        raise UserError(
+            "--tensorboard needs tensorboardX: pip install tensorboardX"
+        ) from None
+    return SummaryWriter
+
+
 class EventFiles:
-    """Writes records as they come.
+    """Writes a run's records as they come, in place of those of an earlier run.
+
+    A run that goes on where it was stopped hands over again what it had measured,
+    so that every number is there once.
 
     Args:
         folder: of all event files.
@@ -24,16 +43,24 @@ class EventFiles:
     """
 
     def __init__(self, folder: Path) -> None:
-        try:
-            import tensorboardX
-        except ImportError:
-            raise UserError(
-                "--tensorboard needs tensorboardX: pip install tensorboardX"
-            ) from None
         self._folder = folder
-        self._make = tensorboardX.SummaryWriter
+        self._make = event_writer()
         self._writers: dict[tuple[str, int], Any] = {}
         self._lock = threading.Lock()
+
+    def __enter__(self) -> EventFiles:
+        for earlier in self._folder.glob("*/seed-*/events.out.tfevents.*"):
+            earlier.unlink()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for writer in self._writers.values():
+            writer.close()
 
     def add(self, records: Sequence[Record]) -> None:
         """Adds every number of some records, at their steps."""
@@ -46,8 +73,3 @@ class EventFiles:
                 for name, value in record.row().items():
                     if name not in _LABELS and value is not None:
                         self._writers[key].add_scalar(name, value, record.step)
-
-    def close(self) -> None:
-        """Writes what is left and closes the files."""
-        for writer in self._writers.values():
-            writer.close()

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+from hypothesis import given, settings, strategies as st
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -56,6 +57,50 @@ def test_digits_are_split_alike_every_time():
     # No image is in both, but for true duplicates, of which there are none.
     together = np.concatenate([dataset.train_images, dataset.test_images])
     assert len(np.unique(together, axis=0)) == 1797
+
+
+def numbered(train=100, test=40):
+    """Every image is its own number, and so is its label."""
+    return datasets.Dataset(
+        datasets.SOURCES["digits"],
+        np.arange(train, dtype=np.uint8).reshape(-1, 1, 1, 1),
+        np.arange(train, dtype=np.int32),
+        np.arange(test, dtype=np.uint8).reshape(-1, 1, 1, 1),
+        np.arange(test, dtype=np.int32),
+    )
+
+
+@given(train=st.none() | st.integers(1, 120), test=st.none() | st.integers(1, 60))
+@settings(deadline=None)
+def test_a_subset_has_so_many_images_with_their_labels_the_same_each_time(train, test):
+    whole = numbered()
+    found, again = whole.subset(train, test), whole.subset(train, test)
+    for part, wanted, size in (("train", train, 100), ("test", test, 40)):
+        labels = getattr(found, f"{part}_labels")
+        assert len(labels) == min(wanted or size, size)
+        assert (np.diff(labels) > 0).all()
+        images = getattr(found, f"{part}_images")
+        np.testing.assert_array_equal(images.ravel(), labels)
+        np.testing.assert_array_equal(labels, getattr(again, f"{part}_labels"))
+    if train and train < 100:  # A larger subset has all of a smaller one.
+        larger = whole.subset(train + 1, test).train_labels
+        assert set(found.train_labels) < set(larger)
+
+
+@given(size=st.integers(2, 200), fraction=st.floats(0.01, 0.9))
+@settings(deadline=None)
+def test_what_is_held_out_is_not_trained_on_and_no_test_image(size, fraction):
+    whole = numbered(train=size)
+    found = whole.held_out(fraction)
+    assert len(found.test_labels) == max(1, round(fraction * size))
+    both = np.concatenate([found.train_labels, found.test_labels])
+    assert sorted(both) == list(range(size))
+    np.testing.assert_array_equal(found.train_images.ravel(), found.train_labels)
+    np.testing.assert_array_equal(found.test_images.ravel(), found.test_labels)
+    other = dataclasses.replace(whole, test_images=whole.test_images + 1)
+    np.testing.assert_array_equal(
+        other.held_out(fraction).test_labels, found.test_labels
+    )
 
 
 @prepared("mnist")

@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from experiments.__main__ import main
+
 
 def swr_experiments(*arguments, cwd, **environment):
     return subprocess.run(
@@ -32,7 +34,9 @@ def test_runs_writes_and_prints(tmp_path):
     assert "SWR" in done.stdout
     assert "test accuracy" in done.stdout
     # Outside a terminal progress is a line for each method, not a flood.
-    assert done.stderr.splitlines() == ["scratch …", "SWR …"]
+    first, *lines = done.stderr.splitlines()
+    assert first.startswith("the paper has no coefficients for warm-start of digits")
+    assert lines == ["scratch …", "SWR …"]
 
     again = swr_experiments("warm-start", *options, "--out", "again", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
@@ -44,25 +48,129 @@ def test_runs_writes_and_prints(tmp_path):
     assert numbers(tmp_path / "again") == numbers(out)
 
 
+SWEEP = ("sweep", "swr")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--dataset", "mnits"], "unknown data set 'mnits': choose from digits, mnist"),
         (["--methods", "swr", "sgd"], "unknown method 'sgd': choose from scratch, "),
-        (["--seeds", "0"], "seeds must be at least 1, not 0"),
-        (["--seeds", "many"], "argument --seeds: invalid int value: 'many'"),
+        (["--model", "rnn"], "unknown model 'rnn': choose from mlp, "),
+        (["--model", "rnn", "--profile", "quick"], "unknown model 'rnn'"),
         (["--model", "cnn"], "model 'cnn' does not fit 'digits': "),
+        (["--seeds", "0"], "seeds must be at least 1, not 0"),
+        (["--epochs", "0"], "epochs must be at least 1, not 0"),
+        (["--train-images", "0"], "train_images must be at least 1, not 0"),
+        (["--seeds", "many"], "argument --seeds: invalid int value: 'many'"),
+        (["--profile", "slow"], "argument --profile: invalid choice: 'slow'"),
+        (
+            ["--profile", "quick", "--epochs", "3"],
+            "--epochs 3 contradicts --profile quick, which has 50: leave one of them",
+        ),
+        (
+            ["--profile", "paper", "--train-images", "9"],
+            "--train-images 9 contradicts --profile paper, which has all",
+        ),
+        (["--coefficient", "swr"], "--coefficient swr: write METHOD=VALUE"),
+        (["--coefficient", "swr=much"], "--coefficient swr=much: 'much' is no coef"),
+        (["--coefficient", "swr=a:b:c"], "'a:b:c' is no coefficient"),
+        (["--coefficient", "swr=2"], "coefficient of 'swr' must be from 0 to 1, not 2"),
+        (["--coefficient", "swr=nan"], "'swr' must be from 0 to 1, not nan"),
+        (["--coefficient", "sgd=1"], "coefficient for 'sgd', which is not among"),
+        (["--coefficient", "vanilla=1"], "method 'vanilla' has no coefficient"),
+        (["--coefficient", "swr=1", "swr=0.1"], "swr=0.1: swr has one already"),
         (["--out", "/proc/run"], "cannot write to /proc/run: "),
+        (["--out", "x" * 300], "File name too long"),
+        (["--access", "full"], "unrecognized arguments: --access full"),
     ],
 )
-def test_mistakes_get_one_line(arguments, message, tmp_path):
-    done = swr_experiments("warm-start", *arguments, cwd=tmp_path)
+def test_mistakes_get_one_line(arguments, message, tmp_path, monkeypatch, capsys):
+    check_mistake(["warm-start", *arguments], message, tmp_path, monkeypatch, capsys)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["sweep", "vanilla"], "method 'vanilla' has no coefficient to find"),
+        (["sweep", "sgd"], "unknown method 'sgd'"),
+        ([*SWEEP, "--protocol", "cold"], "unknown protocol 'cold'"),
+        ([*SWEEP, "--protocol", "proportionality"], "unknown protocol to sweep"),
+        ([*SWEEP, "--grid", "1", "x"], "--grid: 'x' is no coefficient"),
+        ([*SWEEP, "--grid", "1", "3"], "coefficient of 'swr' must be from 0 to 1"),
+        ([*SWEEP, "--methods", "l2"], "unrecognized arguments: --methods l2"),
+        (
+            ["sweep", "shrink_and_perturb", "--protocol", "single-task"],
+            "acts at changes of data, and single-task has none",
+        ),
+        (
+            ["proportionality", "--methods", "vanilla", "swr"],
+            "proportionality scales one network: name one method",
+        ),
+        (
+            ["proportionality", "--tensorboard"],
+            "unrecognized arguments: --tensorboard",
+        ),
+        (["balancedness", "--model", "vit"], "use --model mlp, not vit"),
+        (["single-task", "--methods", "head_reset"], "single-task has none"),
+        (["continual", "--train-images", "9"], "fewer than the 10 stages"),
+        (["continual", "--access", "some"], "argument --access: invalid choice"),
+        (["benchmark", "--rounds", "0"], "rounds must be at least 1, not 0"),
+        (["report"], "no run in runs: make one first, or name its folder"),
+        (["fly"], "invalid choice: 'fly'"),
+        ([], "the following arguments are required: COMMAND"),
+    ],
+)
+def test_so_do_other_commands(arguments, message, tmp_path, monkeypatch, capsys):
+    check_mistake(arguments, message, tmp_path, monkeypatch, capsys)
+
+
+@pytest.mark.parametrize("command", [("warm-start",), SWEEP])
+def test_event_files_need_their_package(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    message = "--tensorboard needs tensorboardX: pip install tensorboardX"
+    arguments = [*command, "--tensorboard"]
+    check_mistake(arguments, message, tmp_path, monkeypatch, capsys)
+
+
+def check_mistake(arguments, message, folder, monkeypatch, capsys):
+    """Status 2, one line on stderr, nothing elsewhere."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+    try:
+        status = main(arguments)
+    except SystemExit as end:  # argparse's
+        status = end.code
+    printed = capsys.readouterr()
+    assert status == 2
+    assert len(printed.err.splitlines()) == 1
+    assert printed.err.startswith("swr-experiments")
+    assert message in printed.err
+    assert not printed.out
+    assert not list(folder.iterdir())
+
+
+def test_a_mistake_is_one_line_in_a_process_of_its_own(tmp_path):
+    done = swr_experiments("warm-start", "--methods", "sgd", cwd=tmp_path)
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
-    assert done.stderr.startswith("swr-experiments")
-    assert message in done.stderr
     assert not done.stdout
-    assert not (tmp_path / "runs").exists()
+    assert not list(tmp_path.iterdir())
+
+
+def test_stopped_it_says_whether_it_goes_on(monkeypatch, capsys):
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    for module, arguments, promise in (
+        ("experiments.command", ["warm-start"], True),
+        ("experiments.proportionality", ["proportionality"], False),
+    ):
+        monkeypatch.setattr(f"{module}.run", stopped)
+        assert main(arguments) == 130
+        err = capsys.readouterr().err
+        assert "stopped" in err
+        assert ("the same command goes on" in err) == promise
 
 
 def test_absent_data_fail_in_seconds(tmp_path):
@@ -81,13 +189,12 @@ def test_absent_data_fail_in_seconds(tmp_path):
     assert "mnist is not prepared in empty and cannot be downloaded" in done.stderr
 
 
-def test_benchmark_reports_swrs_share(tmp_path):
-    done = swr_experiments("benchmark", "--rounds", "2", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "SWR's share" in done.stdout
-
-
-def test_without_a_command_it_says_what_to_do(tmp_path):
-    done = swr_experiments(cwd=tmp_path)
-    assert done.returncode == 2
-    assert "--help" in done.stderr
+@pytest.mark.parametrize("extra", [[], ["--decay"]])
+def test_single_task_has_its_two_forms(extra, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    small = ("--seeds", "1", "--epochs", "2", "--train-images", "50")
+    assert main(["single-task", *extra, *small, "--methods", "vanilla"]) == 0
+    folder = "single-task-decay-digits-mlp" if extra else "single-task-digits-mlp"
+    assert (tmp_path / "runs" / folder / "figure.png").is_file()
+    assert folder in capsys.readouterr().out

@@ -11,8 +11,9 @@ from rich.console import Console
 from experiments.config import Config
 from experiments.errors import UserError
 from experiments.methods import METHODS
-from experiments.report import COLORS, check_writable, summary_table, write_run
-from experiments.warm_start import Record
+from experiments.records import Record
+from experiments.report import check_writable, in_words, summary_table, write_run
+from experiments.runs import read_run
 
 
 def invented(config):
@@ -29,12 +30,16 @@ def invented(config):
             step=10 * stage + epoch,
             train_loss=0.5,
             test_accuracy=0.9 + 0.01 * seed + 0.001 * epoch,
+            stream_accuracy=0.9,
+            dead_units=None,
+            effective_rank=12.5,
+            growth={"Dense_0/kernel": 2.0},
             weight_growth=2.0 + seed,
             seconds=1.0,
         )
         for method in config.methods
         for seed in range(config.seeds)
-        for stage in ((1, 2) if METHODS[method].warm_start else (2,))
+        for stage in ((2,) if METHODS[method].last_stage_only else (1, 2))
         for epoch in range(1, config.epochs + 1)
     ]
 
@@ -57,13 +62,13 @@ def test_the_table_has_the_mean_and_deviation_of_final_values():
     # Accuracies .905 .915 .925, growths 2 3 4; deviations with n - 1.
     expected = ["0.9150 ± 0.0100", "3.00 ± 1.00"]
     assert rows == {"scratch": ["", *expected], "SWR": ["0.0001", *expected]}
-    assert "5 epochs a phase, 3 seeds" in text
+    assert "5 epochs a stage, 3 seeds, profile custom" in " ".join(text.split())
 
 
 def test_a_single_seed_has_no_deviation():
     text = printed(Config(methods=("swr",), seeds=1, epochs=5))
     assert "±" not in text
-    assert "1 seed\n" in text.replace(" \n", "\n").replace("  ", "")
+    assert "1 seed, profile" in " ".join(text.split())
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
@@ -71,7 +76,7 @@ def test_a_single_seed_has_no_deviation():
 def test_a_run_leaves_its_files(tmp_path, seeds, epochs):
     config = Config(seeds=seeds, epochs=epochs)
     records = invented(config)
-    files = write_run(tmp_path / "deep" / "run", config, records)
+    files = write_run(tmp_path / "deep" / "run", config, [r.row() for r in records])
     assert sorted(p.name for p in (tmp_path / "deep" / "run").iterdir()) == [
         "config.json",
         "figure.png",
@@ -81,7 +86,7 @@ def test_a_run_leaves_its_files(tmp_path, seeds, epochs):
     with files[1].open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == len(records)
-    assert tuple(rows[0]) == Record._fields
+    assert list(rows[0]) == list(records[0].row())
     assert [float(row["test_accuracy"]) for row in rows] == [
         pytest.approx(record.test_accuracy) for record in records
     ]
@@ -92,9 +97,10 @@ def test_a_run_leaves_its_files(tmp_path, seeds, epochs):
 
 def test_nothing_half_written_is_left(tmp_path):
     config = Config(methods=("swr",), seeds=1, epochs=2)
-    write_run(tmp_path, config, invented(config))
+    rows = [record.row() for record in invented(config)]
+    write_run(tmp_path, config, rows)
     kept = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    broken = [*invented(config)[:-1], ("not", "a", "record")]
+    broken = [*rows[:-1], ("not", "a", "row")]
     with pytest.raises(AttributeError):
         write_run(tmp_path, config, broken)
     assert set(kept) == {path.name for path in tmp_path.iterdir()}
@@ -103,13 +109,33 @@ def test_nothing_half_written_is_left(tmp_path):
 
 def test_a_folder_that_cannot_be_written_is_refused_before_the_run(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(
-        UserError, match=r"cannot write to .*file/run: .*file: Not a directory"
-    ):
+    with pytest.raises(UserError, match=r"cannot write to .*file/run: Not a directory"):
         check_writable(tmp_path / "file" / "run")
     check_writable(tmp_path / "new" / "run")
 
 
-def test_methods_have_colors_of_their_own():
-    assert set(COLORS) == set(METHODS)
-    assert len(set(COLORS.values())) == len(COLORS)
+def test_a_run_reads_back(tmp_path):
+    config = Config(methods=("scratch", "swr"), seeds=2, epochs=3)
+    records = invented(config)
+    write_run(tmp_path, config, [record.row() for record in records])
+    run = read_run(tmp_path)
+    assert run.methods == config.methods
+    assert (run.seeds, run.epochs, run.stages) == (2, 3, 2)
+    assert run.coefficient("swr") == in_words(config.coefficient("swr"))
+    for method in config.methods:
+        for seed in range(2):
+            history = run.history(method, seed)
+            mine = [r for r in records if (r.method, r.seed) == (method, seed)]
+            for name in ("step", "test_accuracy", "weight_growth", "effective_rank"):
+                expected = [getattr(record, name) for record in mine]
+                np.testing.assert_allclose(history[name], expected, rtol=1e-5)
+            assert np.isnan(history["dead_units"]).all()
+            np.testing.assert_array_equal(history["growth/Dense_0/kernel"], 2.0)
+
+
+def test_coefficients_in_words():
+    assert in_words(None) == ""
+    assert in_words(1e-4) == "0.0001"
+    assert (
+        in_words({"feature": 1e-4, "classifier": 1}) == "feature 0.0001, classifier 1"
+    )
