@@ -5,7 +5,6 @@ losses of two such epochs, the seconds that the second took, the largest scaler'
 distance from 1 and the process's largest resident memory in gigabytes.
 """
 
-import dataclasses
 import json
 from pathlib import Path
 import resource
@@ -17,8 +16,7 @@ import numpy as np
 
 from experiments.config import Config
 from experiments.datasets import load_dataset
-from experiments.methods import METHODS
-from experiments.training import make_training, shuffled
+from experiments.training import Member, make_training, shuffled, stacked_coefficients
 from swr_optax import SoftWeightRescalingState
 
 
@@ -32,18 +30,25 @@ def largest_memory():
 
 
 def main(dataset_name, model, batch, steps):
-    METHODS["swr"] = dataclasses.replace(
-        METHODS["swr"],
-        coefficients={dataset_name: {"feature": 1e-2, "classifier": 1e-1}},
+    config = Config(
+        protocol="single-task",
+        dataset=dataset_name,
+        model=model,
+        methods=("swr_two",),
+        batch_size=batch,
     )
-    config = Config(dataset_name, ("swr",), model, batch_size=batch)
-    training = make_training(config, load_dataset(dataset_name), "swr")
+    training = make_training(config, load_dataset(dataset_name), "swr_two")
+    coefficients = stacked_coefficients(
+        [Member(0, {"feature": 1e-2, "classifier": 1e-1})]
+    )
     state = training.initialize([0])
     losses = []
     for epoch in range(2):
         order = shuffled(np.arange(batch * steps), batch, steps, (0, epoch))
         start = time.perf_counter()
-        state, loss = jax.block_until_ready(training.run_epoch(state, order[None]))
+        state, loss = jax.block_until_ready(
+            training.run_epoch(state, coefficients, order[None])
+        )
         seconds = time.perf_counter() - start
         losses += loss.tolist()
     states = jax.tree.leaves(
