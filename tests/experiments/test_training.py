@@ -85,7 +85,8 @@ def test_an_epoch_is_a_plain_loop_over_batches():
 
     net = MODELS["cnn_bn"].build(10)
     setting = Setting(0.3, training.plan, optax.constant_schedule(1.0), ())
-    tx = METHODS["swr"].optimizer(optax.adam(1e-3), setting)
+    adam = optax.adam(optax.constant_schedule(1e-3))
+    tx = METHODS["swr"].optimizer(adam, setting)
     params, stats, opt_state = one
     pixels = np.float32(dataset.train_images / 16 - 0.3053) / np.float32(0.3760)
     losses = []
