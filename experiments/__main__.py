@@ -271,23 +271,23 @@ def _coefficient(text: str, where: str) -> Coefficient:
 
 
 def _run(options: argparse.Namespace) -> None:
+    config = _config(options, options.methods or ())
     from experiments.command import run
 
-    config = _config(options, options.methods or ())
     run(config, _out(options, config), options.data_dir, options.tensorboard)
 
 
 def _run_proportionality(options: argparse.Namespace) -> None:
+    config = _config(options, options.methods or ())
     from experiments.proportionality import run
 
-    config = _config(options, options.methods or ())
     run(config, _out(options, config), options.data_dir)
 
 
 def _sweep(options: argparse.Namespace) -> None:
+    config = _config(options, [options.method])
     from experiments.sweep import paper_grid, run
 
-    config = _config(options, [options.method])
     grid = [_coefficient(text, "--grid") for text in options.grid or []]
     out = _out(options, config, f"sweep-{options.method}-")
     run(

@@ -165,23 +165,27 @@ def scaled(
             stays as it is.
     """
     log_scalers = jnp.full(len(plan.layers), jnp.log(ratio))
-    params = jax.vmap(lambda p: swr_optax.rescale(p, log_scalers, plan))(state.params)
-    if keep_biases:
-        weights = {plan.leaves[i].path for i in plan.weights}
-        names = [leaf.path for leaf in plan.leaves[: plan.parameters]]
-        pairs = zip(jax.tree.leaves(state.params), jax.tree.leaves(params), strict=True)
-        leaves = [
-            after if name in weights else before
-            for name, (before, after) in zip(names, pairs, strict=True)
-        ]
-        return state._replace(
-            params=jax.tree.unflatten(jax.tree.structure(params), leaves)
-        )
-    # As after a step of SWR that had these scalers.
-    step = swr_optax.SoftWeightRescalingState(
+    step = swr_optax.SoftWeightRescalingState(  # As if it had had these scalers.
         count=jnp.int32(1),
         reference_norms=jnp.exp(log_scalers),
         log_scalers=log_scalers,
     )
-    stats = jax.vmap(lambda s: swr_optax.rescale_statistics(s, step, plan))(state.stats)
-    return state._replace(params=params, stats=stats)
+
+    @jax.vmap
+    def follow(params: Any, stats: Any) -> tuple[Any, Any]:
+        return (
+            swr_optax.rescale(params, log_scalers, plan),
+            swr_optax.rescale_statistics(stats, step, plan),
+        )
+
+    params, stats = follow(state.params, state.stats)
+    if not keep_biases:
+        return state._replace(params=params, stats=stats)
+    weights = {plan.leaves[i].path for i in plan.weights}
+    names = [leaf.path for leaf in plan.leaves[: plan.parameters]]
+    pairs = zip(jax.tree.leaves(state.params), jax.tree.leaves(params), strict=True)
+    leaves = [
+        after if name in weights else before
+        for name, (before, after) in zip(names, pairs, strict=True)
+    ]
+    return state._replace(params=jax.tree.unflatten(jax.tree.structure(params), leaves))

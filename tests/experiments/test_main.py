@@ -151,6 +151,7 @@ def check_mistake(arguments, message, folder, monkeypatch, capsys):
 
 
 def test_a_mistake_is_one_line_in_a_process_of_its_own(tmp_path):
+    """It is found before Matplotlib comes, which would fill a cache."""
     done = swr_experiments("warm-start", "--methods", "sgd", cwd=tmp_path)
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1

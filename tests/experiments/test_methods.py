@@ -170,9 +170,9 @@ def test_hard_projection_keeps_every_norm():
     start = paper_rules.norms(seen[0], net.layers)
     for arrays in seen[1:]:
         norms = paper_rules.norms(arrays, net.layers)
-        np.testing.assert_allclose(norms, start, rtol=1e-6)
+        np.testing.assert_allclose(norms, start, rtol=1e-5)
     free = paper_rules.norms(walk("vanilla", 0.0)[1][-1], net.layers)
-    assert (np.array(free) > 1.1 * np.array(start)).all()
+    assert (np.abs(np.array(free) / start - 1) > 0.1).all()
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -186,11 +186,13 @@ def test_running_statistics_follow_whatever_rescales(name):
     found = METHODS[name].statistics(stats, state, given)
     factors = jax.tree.map(lambda new, old: float((new / old).mean()), found, stats)
     # The step doubled each norm: λ = 0.5 takes it to three quarters of that.
-    c = {"swr": 0.75, "hard_projection": 0.5}.get(name, 0.75)
-    c = c if name.startswith("swr") or name == "hard_projection" else 1.0
-    for module in ("BatchNorm_0", "BatchNorm_1"):
-        np.testing.assert_allclose(factors[module]["mean"], c, rtol=1e-5)
-        np.testing.assert_allclose(factors[module]["var"], c**2, rtol=1e-5)
+    c = 1.0
+    if name.startswith("swr") or name == "hard_projection":
+        c = 0.5 if name == "hard_projection" else 0.75
+    # In front of the second are its convolution and the first's γ.
+    for module, front in (("BatchNorm_0", c), ("BatchNorm_1", c**2)):
+        np.testing.assert_allclose(factors[module]["mean"], front, rtol=1e-5)
+        np.testing.assert_allclose(factors[module]["var"], front**2, rtol=1e-5)
 
 
 def fitting(protocol):
@@ -245,6 +247,9 @@ def results(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     dataset = load_dataset("digits").subset(120, 60)
     found = {}
+    # A method's programs are the same in most protocols.
+    jax.config.update("jax_compilation_cache_dir", str(folder / "xla"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     for protocol, methods in RUN.items():
         config = Config(
             protocol=protocol,
