@@ -213,15 +213,19 @@ def _add_tensorboard(command: argparse.ArgumentParser) -> None:
 
 def _config(options: argparse.Namespace, methods: Sequence[str]) -> Config:
     from experiments.config import Config, profile_options
+    from experiments.datasets import SOURCES
     from experiments.errors import check_name
     from experiments.models import MODELS
     from experiments.protocols import PROTOCOLS
 
     protocol = options.protocol(options)
     check_name(protocol, PROTOCOLS, "protocol")
+    check_name(options.dataset, SOURCES, "data set")
     check_name(options.model, MODELS, "model")
     lengths: dict[str, Any] = dict(
-        profile_options(options.profile or "paper", protocol, options.model)
+        profile_options(
+            options.profile or "paper", protocol, options.model, options.dataset
+        )
     )
     for name, length in lengths.items():
         given = getattr(options, name)

@@ -122,7 +122,7 @@ def test_images_that_do_not_divide_into_patches_are_named(monkeypatch):
 def test_a_profile_is_recognised(protocol, model, profile):
     if protocol == "balancedness" and model != "mlp":
         pytest.skip("the protocol is for the MLP")
-    lengths = profile_options(profile, protocol, model)
+    lengths = profile_options(profile, protocol, model, "tiny_imagenet")
     config = Config(protocol, "tiny_imagenet", model, **lengths)
     assert config.profile == profile
     for name in ("epochs", "seeds"):
@@ -133,8 +133,18 @@ def test_a_profile_is_recognised(protocol, model, profile):
 
 
 def test_the_paper_s_seeds():
-    assert profile_options("paper", "single-task", "cnn_bn")["seeds"] == 5
-    assert profile_options("paper", "single-task", "vgg16")["seeds"] == 3
+    for model, seeds in (("cnn_bn", 5), ("vgg16", 3)):
+        lengths = profile_options("paper", "single-task", model, "tiny_imagenet")
+        assert lengths["seeds"] == seeds
+
+
+def test_a_bundled_set_is_small_as_it_is():
+    assert (
+        profile_options("quick", "warm-start", "mlp", "digits")["train_images"] is None
+    )
+    assert (
+        profile_options("quick", "warm-start", "mlp", "mnist")["train_images"] == 5000
+    )
 
 
 @pytest.mark.parametrize("model", MODELS)
