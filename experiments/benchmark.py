@@ -34,7 +34,7 @@ def run(rounds: int, torch: bool) -> None:
     Raises:
         UserError: if PyTorch is asked for and missing.
     """
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     kind = jax.devices()[0].device_kind
     for model, (dataset, steps) in CASES.items():
         data = _random_images(dataset, BATCH * steps)

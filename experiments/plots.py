@@ -161,7 +161,13 @@ def proportionality(cells: Sequence[Cell]) -> Figure | None:
                         markerfacecolor=named[cell].color if marker == "o" else "white",
                     )
         axes.set_xscale("log")
+        # Labels of ratios next to 1 would run into its own.
+        ratios = {ratio for rescaled in found.values() for ratio in rescaled.ratios}
+        axes.set_xticks(
+            [r for r in ratios if r == 1 or (r > 0 and abs(np.log10(r)) > 0.1)]
+        )
         axes.xaxis.set_major_formatter("{x:g}")
+        axes.minorticks_off()
         axes.set_title(_plain(when), fontsize="medium")
         axes.set_xlabel("ratio")
         _open(axes)
