@@ -28,7 +28,7 @@ COEFFICIENTS = {"l2": 1e-5, "l2_init": 1e-5, "shrink_and_perturb": 0.4, "swr": 1
 
 def training_rows(config, finished):
     """Curves that rise with noise and drop at changes of data: test data."""
-    stages = config.get("stages", PROTOCOLS[config["protocol"]][1])
+    stages = config.get("stages", PROTOCOLS[config["protocol"]].stages)
     layers = LAYERS[config["model"]]
     for index, method in enumerate(config["methods"]):
         top = 0.9 + 0.005 * index
