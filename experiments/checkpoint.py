@@ -43,16 +43,26 @@ class Checkpoints:
         folder: where; it holds one run's checkpoint at a time.
         identity: what the run is determined by; a checkpoint of any other is
             thrown away.
+
+    Raises:
+        UserError: if the folder holds something else.
     """
 
     def __init__(self, folder: Path, identity: str) -> None:
         self.folder = folder
         marker = folder / "run.json"
         content = identity.encode()
-        if not marker.is_file() or marker.read_bytes() != content:
+        if marker.is_file() and marker.read_bytes() == content:
+            return
+        if marker.is_file():
             self.remove()
-            folder.mkdir(parents=True)
-            marker.write_bytes(content)
+        elif folder.exists() and any(folder.iterdir()):
+            raise UserError(
+                f"{folder} holds no checkpoint of ours: remove it, or choose another"
+                " --out"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        marker.write_bytes(content)
 
     def lane(self, name: str) -> Lane:
         """The part of a run that is saved under one name."""

@@ -167,3 +167,12 @@ def test_a_grid_s_lane_has_a_file(tmp_path, monkeypatch):
     members[0] = Member(0, {"feature": 1 - 1e-7, "classifier": 1.0})
     run_members(*arguments, members, lambda *_: None, checkpoints)
     assert len(list(tmp_path.glob("*.msgpack"))) == 2
+
+
+def test_a_users_own_folder_is_left_alone(tmp_path):
+    folder = tmp_path / "checkpoint"
+    folder.mkdir()
+    (folder / "thesis.txt").write_text("years of work")
+    with pytest.raises(UserError, match="holds no checkpoint of ours: remove it, or"):
+        Checkpoints(folder, "anything")
+    assert (folder / "thesis.txt").read_text() == "years of work"
