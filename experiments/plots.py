@@ -26,7 +26,7 @@ COLORS = {
     "head_reset": "#cc79a7",
     "full_reset": "#e69f00",
     "swr": "#d55e00",
-    "swr_two": "#d55e00",
+    "swr_two": "#8b1a1a",
 }
 """Told apart by readers who see fewer colours (Okabe and Ito's palette)."""
 

@@ -74,7 +74,7 @@ def test_it_is_one_well_formed_page(everything):
     assert levels[0] == 1
     assert levels.count(1) == 1
     assert all(b <= a + 1 for a, b in itertools.pairwise(levels))
-    assert {title for title, _ in PROTOCOLS.values()} <= set(page.inside("h2"))
+    assert {entry.title for entry in PROTOCOLS.values()} <= set(page.inside("h2"))
     for title in ("What was run", "What is missing", "How to repeat"):
         assert title in page.inside("h2")
 

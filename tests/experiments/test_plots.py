@@ -107,7 +107,7 @@ def test_nothing_is_drawn_from_nothing(write_folder, tmp_path):
 
 
 def test_methods_are_told_apart(write_folder, tmp_path):
-    others = ["swr_two", "swr_reinit", "swr_follow", "hard_projection", "mine"]
+    others = ["mine", "yours"]
     cells = cells_of(write_folder(tmp_path / "run", methods=[*METHODS, *others]))
     styles = plots.styles(cells).values()
     assert len({style.color for style in styles}) == len(cells)
