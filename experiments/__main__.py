@@ -311,8 +311,8 @@ def _out(options: argparse.Namespace, config: Config, prefix: str = "") -> Path:
 
 
 def _report(options: argparse.Namespace) -> None:
-    from experiments.gathering import write_report
-    from experiments.runs import find_runs
+    from experiments.reporting.gathering import write_report
+    from experiments.reporting.runs import find_runs
 
     files = write_report(options.out, options.runs or find_runs(Path("runs")))
     print("wrote", *files)

@@ -92,11 +92,12 @@ def default_coefficient(
     names = _SAME_AS.get(method, (method,))
     if names[-1] not in _DEFAULTS:
         return None
-    if protocol not in PAPER["mnist", "mlp"]:  # The paper's other single tasks.
+    tabled = protocol in PAPER["mnist", "mlp"]
+    if not tabled:  # The paper's other protocols are single tasks as well.
         protocol = "single-task"
     cell = PAPER.get((dataset, model), {}).get(protocol, {})
     for name in names:
         if name in cell:
-            return Choice(cell[name], published=True)
+            return Choice(cell[name], published=tabled)
     alike = PAPER.get(_LIKE.get((dataset, model), ("", "")), {}).get(protocol, {})
     return Choice(alike.get(names[-1], _DEFAULTS[names[-1]]), published=False)

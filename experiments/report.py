@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from experiments import plots
-from experiments.cells import gather
 from experiments.coefficients import Coefficient
 from experiments.config import Config
 from experiments.errors import UserError
 from experiments.methods import METHODS
 from experiments.records import Record, write_rows
-from experiments.runs import read_run
+from experiments.reporting import plots
+from experiments.reporting.cells import gather
+from experiments.reporting.runs import read_run
 
 
 def final_results(records: Sequence[Record], method: str) -> tuple[np.ndarray, ...]:

@@ -8,7 +8,6 @@ import pytest
 from experiments.config import Config
 from experiments.datasets import Dataset, load_dataset
 from experiments.errors import UserError
-from experiments.plots import proportionality
 from experiments.proportionality import (
     RATIOS,
     epochs_of,
@@ -17,6 +16,7 @@ from experiments.proportionality import (
     run_proportionality,
     scaled,
 )
+from experiments.reporting.plots import proportionality
 from experiments.training import TrainState, make_training
 from networks import network
 import paper_rules
@@ -170,8 +170,8 @@ def test_two_methods_are_refused_before_anything_is_written(tmp_path):
 
 
 def test_the_folder_has_what_its_figure_needs(tmp_path, monkeypatch, capsys):
-    from experiments.cells import gather
-    from experiments.runs import read_run
+    from experiments.reporting.cells import gather
+    from experiments.reporting.runs import read_run
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     config = Config(protocol="proportionality", epochs=1, seeds=1, train_images=100)

@@ -13,7 +13,7 @@ from experiments.errors import UserError
 from experiments.methods import METHODS
 from experiments.records import Record
 from experiments.report import check_writable, in_words, summary_table, write_run
-from experiments.runs import read_run
+from experiments.reporting.runs import read_run
 
 
 def invented(config):

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from experiments.cells import Cell, by_setting, gather, label
-from experiments.runs import read_run
+from experiments.reporting.cells import Cell, by_setting, gather, label
+from experiments.reporting.runs import read_run
 
 
 def rewrite(folder, change):

@@ -1,8 +1,8 @@
 """What a report says that it cannot say."""
 
-from experiments.cells import gather
-from experiments.missing import missing
-from experiments.runs import read_run
+from experiments.reporting.cells import gather
+from experiments.reporting.missing import missing
+from experiments.reporting.runs import read_run
 
 NO_RUN = "In the paper's tables, with no run at all"
 OTHER_PROFILE = "In the paper's tables, run only with another profile than paper"

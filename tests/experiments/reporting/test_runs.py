@@ -7,7 +7,7 @@ import pytest
 
 from experiments.errors import UserError
 from experiments.protocols import PROTOCOLS
-from experiments.runs import find_runs, read_run
+from experiments.reporting.runs import find_runs, read_run
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

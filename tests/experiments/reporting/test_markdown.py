@@ -2,9 +2,9 @@
 
 from markdown_it import MarkdownIt
 
-from experiments.cells import gather
-from experiments.markdown import markdown
-from experiments.runs import read_run
+from experiments.reporting.cells import gather
+from experiments.reporting.markdown import markdown
+from experiments.reporting.runs import read_run
 
 HOSTILE = "a|b <b>c</b> [d](e) *f* `g` ~~h~~ &amp; \\ ![i](j)"
 

@@ -4,7 +4,7 @@ from hypothesis import given, strategies as st
 import numpy as np
 import pytest
 
-from experiments.statistics import COVERAGE, bootstrap_interval
+from experiments.reporting.statistics import COVERAGE, bootstrap_interval
 
 accuracies = st.lists(
     st.floats(0, 1, allow_subnormal=False), min_size=3, max_size=8

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 import os
 from pathlib import Path
 
-from experiments.cells import gather
 from experiments.errors import UserError
-from experiments.markdown import markdown
-from experiments.page import html
-from experiments.runs import read_run
-from experiments.statistics import COVERAGE, FEWEST_SEEDS
+from experiments.reporting.cells import gather
+from experiments.reporting.markdown import markdown
+from experiments.reporting.page import html
+from experiments.reporting.runs import read_run
+from experiments.reporting.statistics import COVERAGE, FEWEST_SEEDS
 
 TITLE = "Soft Weight Rescaling: experiments"
 

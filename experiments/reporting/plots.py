@@ -14,8 +14,8 @@ from matplotlib.ticker import FixedLocator, MaxNLocator
 from matplotlib.typing import LineStyleType
 import numpy as np
 
-from experiments.cells import Cell, label
-from experiments.tables import RETENTION
+from experiments.reporting.cells import Cell, label
+from experiments.reporting.tables import RETENTION
 
 COLORS = {
     "scratch": "#000000",

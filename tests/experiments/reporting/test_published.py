@@ -3,7 +3,7 @@
 import pytest
 
 from experiments.protocols import PROTOCOLS
-from experiments.published import PUBLISHED, published_as
+from experiments.reporting.published import PUBLISHED, published_as
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from experiments.cells import Cell, Gathered, label
 from experiments.protocols import PROTOCOLS
-from experiments.published import PUBLISHED, published_as
-from experiments.runs import Run
+from experiments.reporting.cells import Cell, Gathered, label
+from experiments.reporting.published import PUBLISHED, published_as
+from experiments.reporting.runs import Run
 
 _OPTIONAL = (
     "stream_accuracy",

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from experiments import tables
-from experiments.cells import gather
-from experiments.runs import read_run
+from experiments.reporting import tables
+from experiments.reporting.cells import gather
+from experiments.reporting.runs import read_run
 
 
 def cells_of(folder):

@@ -9,11 +9,11 @@ import subprocess
 
 import pytest
 
-from experiments.cells import gather
 from experiments.methods import METHODS
-from experiments.page import html
 from experiments.protocols import PROTOCOLS
-from experiments.runs import read_run
+from experiments.reporting.cells import gather
+from experiments.reporting.page import html
+from experiments.reporting.runs import read_run
 
 HOSTILE = '<script>alert("x")</script> & $x$ | </style> "quoted"'
 VOID = {"meta", "link", "img", "br", "hr", "input"}

@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.cells import Cell, Gathered, Setting, by_setting, label
 from experiments.protocols import PROTOCOLS
-from experiments.published import PUBLISHED, Published, published_as
-from experiments.statistics import bootstrap_interval
+from experiments.reporting.cells import Cell, Gathered, Setting, by_setting, label
+from experiments.reporting.published import PUBLISHED, Published, published_as
+from experiments.reporting.statistics import bootstrap_interval
 
 EMPTY = "–"
 """Not measured, or not to be had."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 import re
 
-from experiments import tables
-from experiments.cells import Gathered, by_protocol
-from experiments.missing import missing
-from experiments.tables import Table
+from experiments.reporting import tables
+from experiments.reporting.cells import Gathered, by_protocol
+from experiments.reporting.missing import missing
+from experiments.reporting.tables import Table
 
 
 def markdown(title: str, notes: Sequence[str], gathered: Gathered) -> str:

@@ -12,12 +12,19 @@ from xml.etree.ElementTree import Element
 
 from matplotlib.figure import Figure
 
-from experiments import plots, tables
-from experiments.cells import Cell, Gathered, Setting, by_protocol, by_setting, label
-from experiments.missing import missing
 from experiments.protocols import PROTOCOLS
-from experiments.svg import svg_element
-from experiments.tables import Table
+from experiments.reporting import plots, tables
+from experiments.reporting.cells import (
+    Cell,
+    Gathered,
+    Setting,
+    by_protocol,
+    by_setting,
+    label,
+)
+from experiments.reporting.missing import missing
+from experiments.reporting.svg import svg_element
+from experiments.reporting.tables import Table
 
 
 class _Drawing(NamedTuple):
@@ -108,7 +115,9 @@ def html(title: str, notes: Sequence[str], gathered: Gathered) -> str:
 
 
 def _head(title: str) -> Element:
-    style = resources.files("experiments").joinpath("page.css").read_text("utf-8")
+    style = (
+        resources.files("experiments.reporting").joinpath("page.css").read_text("utf-8")
+    )
     return _element(
         "head",
         _element("meta", charset="utf-8"),

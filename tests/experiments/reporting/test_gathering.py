@@ -3,7 +3,7 @@
 import pytest
 
 from experiments.errors import UserError
-from experiments.gathering import write_report
+from experiments.reporting.gathering import write_report
 
 
 def test_both_files_have_every_run(write_folder, tmp_path):

@@ -11,7 +11,7 @@ import numpy as np
 
 from experiments.methods import METHODS
 from experiments.protocols import PROTOCOLS
-from experiments.runs import Run
+from experiments.reporting.runs import Run
 
 
 class Setting(NamedTuple):

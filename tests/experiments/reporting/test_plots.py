@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from experiments import plots
-from experiments.cells import gather
 from experiments.methods import METHODS
-from experiments.runs import read_run
-from experiments.svg import svg_element
+from experiments.reporting import plots
+from experiments.reporting.cells import gather
+from experiments.reporting.runs import read_run
+from experiments.reporting.svg import svg_element
 
 
 def cells_of(folder):

@@ -2,7 +2,7 @@
 
 from matplotlib.figure import Figure
 
-from experiments.svg import svg_element
+from experiments.reporting.svg import svg_element
 
 
 def drawn(prefix):
