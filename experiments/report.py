@@ -15,6 +15,7 @@ from experiments.coefficients import Coefficient
 from experiments.config import Config
 from experiments.errors import UserError
 from experiments.methods import METHODS
+from experiments.protocols import PROTOCOLS
 from experiments.records import Record, write_rows
 from experiments.reporting import plots
 from experiments.reporting.cells import gather
@@ -112,6 +113,10 @@ def _draw(path: Path, out: Path) -> None:
     }.get(cells[0].run.protocol, plots.learning_curves)
     figure = draw(cells)
     if figure is not None:
+        run = cells[0].run
+        figure.suptitle(
+            f"{PROTOCOLS[run.protocol].title}: {run.dataset}, {run.model}", fontsize=11
+        )
         figure.savefig(path, dpi=160)
 
 
