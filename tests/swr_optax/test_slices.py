@@ -53,6 +53,7 @@ CASES = {
         {},
     ),
     "reshape, mixed": (lambda a: a.reshape(3, 8), (A,), {(0, 0): None, (0, 1): None}),
+    "reshape, across": (lambda a: a.reshape(6, 2), ((2, 2, 3),), {(0, 1): None}),
     "squeeze": (lambda a: lax.squeeze(a, (1,)), ((2, 1, 3),), {(0, 2): 1, (0, 0): 0}),
     "reduce_sum": (lambda a: a.sum((0, 2)), (A,), {(0, 1): 0, (0, 0): None}),
     "reduce_max": (lambda a: a.max(1), (A,), {(0, 2): 1}),
