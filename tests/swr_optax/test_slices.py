@@ -141,6 +141,11 @@ CASES = {
         },
     ),
     "gather": (lambda a: a[:, jnp.array([2, 0])], (A,), {(0, 0): 0, (0, 2): 2}),
+    "gather, in part": (
+        lambda a, i: jax.vmap(lambda i: lax.dynamic_slice(a, (i, 0, 0), (1, 3, 4)))(i),
+        (A, (5,)),
+        {(0, 0): None, (0, 1): 2},
+    ),
     "gather, batched": (
         looked_up,
         (A, (2, 5)),
@@ -165,7 +170,7 @@ def equation_of(case):
     fn, shapes, _ = CASES[case]
     name = case.split(",")[0]
     arrays = [
-        jnp.zeros(shape, int if case == "gather, batched" and k else float)
+        jnp.zeros(shape, int if case.startswith("gather,") and k else float)
         for k, shape in enumerate(shapes)
     ]
     jaxpr = jax.make_jaxpr(fn)(*arrays).jaxpr
