@@ -296,3 +296,23 @@ def test_features_are_not_layers(name):
     params = {key: jnp.ones(size) for key, size in shapes.items()}
     plan = swr_optax.plan_rescaling(fn, params, jnp.ones(shape))
     assert not any(leaf.index is not None for leaf in plan.leaves)
+
+
+def test_experts_that_the_data_weigh_are_layers():
+    """Gates are data, and to add up experts by them makes no features of experts."""
+
+    def fn(params, x):
+        gates = jax.nn.softmax(x @ params["gates"])
+        hidden = jax.nn.relu(jnp.einsum("bd,edh->beh", x, params["up"]))
+        experts = jnp.einsum("beh,ehk->bek", hidden, params["down"])
+        return jnp.einsum("bek,be->bk", experts, gates)
+
+    shapes = {"gates": (5, 3), "up": (3, 5, 8), "down": (3, 8, 2)}
+    rng = np.random.default_rng(0)
+    params = {
+        k: jnp.asarray(rng.normal(size=s), jnp.float32) for k, s in shapes.items()
+    }
+    plan = swr_optax.plan_rescaling(fn, params, X, priority="function")
+    experts = {f"{name}[{i}]" for name in ("up", "down") for i in range(3)}
+    assert {layer.name for layer in plan.layers} == {"gates", *experts}
+    assert swr_optax.check(plan, fn, params, X).deviation < 1e-5
