@@ -9,6 +9,15 @@ Coefficient = float | Mapping[str, float]
 """A number, or one for each group of layers."""
 
 
+def in_words(coefficient: Coefficient | None) -> str:
+    """A coefficient, or several, as a user reads them."""
+    if coefficient is None:
+        return ""
+    if isinstance(coefficient, Mapping):
+        return ", ".join(f"{group} {value:g}" for group, value in coefficient.items())
+    return f"{coefficient:g}"
+
+
 def _two(feature: float, classifier: float) -> dict[str, float]:
     return {"feature": feature, "classifier": classifier}
 

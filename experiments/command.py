@@ -13,12 +13,13 @@ from rich.console import Console
 
 from experiments.cache import cache_folder
 from experiments.checkpoint import Checkpoints
+from experiments.coefficients import in_words
 from experiments.config import Config
 from experiments.datasets import Dataset, load_dataset
 from experiments.loop import epochs_of, run_protocol
 from experiments.progress import Progress
 from experiments.records import Record
-from experiments.report import check_writable, in_words, summary_table, write_run
+from experiments.report import check_writable, summary_table, write_run
 from experiments.tensorboard import EventFiles
 
 

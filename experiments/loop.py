@@ -25,6 +25,7 @@ from experiments.training import (
     TrainState,
     lanes,
     make_training,
+    members_of,
     shuffled,
     stacked_coefficients,
 )
@@ -39,10 +40,7 @@ def run_protocol(
     """Runs all methods and seeds of a configuration; records in their order."""
     records: list[Record] = []
     for method in config.methods:
-        members = [
-            Member(seed, config.coefficient(method) or 0.0)
-            for seed in range(config.seeds)
-        ]
+        members = members_of(config, method)
         for found in run_members(config, dataset, method, members, tick, checkpoints):
             records += found
     return records

@@ -25,6 +25,7 @@ from experiments.training import (
     TrainState,
     lanes,
     make_training,
+    members_of,
     shuffled,
     stacked_coefficients,
 )
@@ -84,8 +85,7 @@ def run_proportionality(
         Rows of ``metrics.csv``.
     """
     training = make_training(config, dataset, config.methods[0])
-    coefficient = config.coefficient(config.methods[0]) or 0.0
-    members = [Member(seed, coefficient) for seed in range(config.seeds)]
+    members = members_of(config, config.methods[0])
 
     def run_lane(lane: Sequence[Member], tick: Callable[[int], None]) -> Rows:
         return _run_lane(config, dataset, training, lane, tick)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 import tempfile
 from typing import Any
@@ -11,9 +10,10 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from experiments.coefficients import Coefficient
+from experiments.coefficients import in_words
 from experiments.config import Config
 from experiments.errors import UserError
+from experiments.files import write_files
 from experiments.methods import METHODS
 from experiments.protocols import PROTOCOLS
 from experiments.records import Record, write_rows
@@ -61,15 +61,6 @@ def summary_table(config: Config, records: Sequence[Record]) -> Table:
     return table
 
 
-def in_words(coefficient: Coefficient | None) -> str:
-    """A coefficient, or several, as a user reads them."""
-    if coefficient is None:
-        return ""
-    if isinstance(coefficient, Mapping):
-        return ", ".join(f"{group} {value:g}" for group, value in coefficient.items())
-    return f"{coefficient:g}"
-
-
 def _mean_and_deviation(values: np.ndarray, digits: int) -> str:
     if len(values) == 1:
         return f"{values[0]:.{digits}f}"
@@ -84,24 +75,14 @@ def write_run(
     Raises:
         UserError: if the folder cannot be written.
     """
-    files: dict[str, Callable[[Path], object]] = {
-        "config.json": lambda path: path.write_text(config.to_json()),
-        "metrics.csv": lambda path: write_rows(path, rows),
-        "figure.png": lambda path: _draw(path, out),
-    }
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        for name, write in files.items():
-            # Whole or not at all, whatever happens on the way.
-            unfinished = out / f".{name.replace('.', '-unfinished.')}"
-            try:
-                write(unfinished)
-                os.replace(unfinished, out / name)
-            finally:
-                unfinished.unlink(missing_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot write to {out}: {error.strerror}") from error
-    return [out / name for name in files]
+    return write_files(
+        out,
+        {
+            "config.json": lambda path: path.write_text(config.to_json()),
+            "metrics.csv": lambda path: write_rows(path, rows),
+            "figure.png": lambda path: _draw(path, out),
+        },
+    )
 
 
 def _draw(path: Path, out: Path) -> None:

@@ -13,16 +13,17 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.checkpoint import Checkpoints
-from experiments.coefficients import Coefficient
+from experiments.coefficients import Coefficient, in_words
 from experiments.command import prepare, run as run_config
 from experiments.config import Config
 from experiments.datasets import Dataset
 from experiments.errors import UserError, check_name
+from experiments.files import write_files
 from experiments.loop import Tick, epochs_of, run_members
 from experiments.progress import Progress
 from experiments.protocols import PROTOCOLS
 from experiments.records import Record, write_rows
-from experiments.report import check_writable, in_words
+from experiments.report import check_writable
 from experiments.tensorboard import event_writer
 from experiments.training import Member
 
@@ -98,18 +99,13 @@ def run(
         [[history[-1].test_accuracy for history in of_one] for of_one in histories]
     )
     best = int(np.argmax(finals.mean(axis=1)))
-    try:
-        write_rows(
-            out / "sweep.csv",
-            [
-                _row(record, coefficient)
-                for coefficient, of_one in zip(grid, histories, strict=True)
-                for history in of_one
-                for record in history
-            ],
-        )
-    except OSError as error:
-        raise UserError(f"cannot write to {out}: {error.strerror}") from error
+    rows = [
+        _row(record, coefficient)
+        for coefficient, of_one in zip(grid, histories, strict=True)
+        for history in of_one
+        for record in history
+    ]
+    write_files(out, {"sweep.csv": lambda path: write_rows(path, rows)})
     Console().print(_table(config, grid, finals, best))
     chosen = dataclasses.replace(config, coefficients={method: grid[best]})
     run_config(chosen, out / "best", data_dir, tensorboard)

@@ -100,6 +100,12 @@ class Training:
     change_data: Callable[[Any, Any, Any], Any]
 
 
+def members_of(config: Config, method: str) -> list[Member]:
+    """A method's runs: each seed with the configured coefficient."""
+    coefficient = config.coefficient(method) or 0.0
+    return [Member(seed, coefficient) for seed in range(config.seeds)]
+
+
 def lanes(members: Sequence[Member]) -> list[tuple[Member, ...]]:
     """The runs that go together on this machine."""
     if jax.default_backend() == "cpu":

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-import os
 from pathlib import Path
 
 from experiments.errors import UserError
+from experiments.files import write_files
 from experiments.reporting.cells import gather
 from experiments.reporting.markdown import markdown
 from experiments.reporting.page import html
@@ -46,20 +46,12 @@ def write_report(out: Path, runs: Sequence[Path]) -> list[Path]:
         raise UserError("no runs: name at least one folder that has a config.json")
     once = {folder.resolve(): folder for folder in runs}
     gathered = gather([read_run(folder) for folder in once.values()])
-    texts = {
-        "report.html": html(TITLE, NOTES, gathered),
-        "report.md": markdown(TITLE, NOTES, gathered),
-    }
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        for name, text in texts.items():
-            # Whole or not at all, whatever happens on the way.
-            unfinished = out / f".{name}-unfinished"
-            try:
-                unfinished.write_text(text, encoding="utf-8")
-                os.replace(unfinished, out / name)
-            finally:
-                unfinished.unlink(missing_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot write to {out}: {error.strerror}") from error
-    return [out / name for name in texts]
+    page = html(TITLE, NOTES, gathered)
+    tables = markdown(TITLE, NOTES, gathered)
+    return write_files(
+        out,
+        {
+            "report.html": lambda path: path.write_text(page, encoding="utf-8"),
+            "report.md": lambda path: path.write_text(tables, encoding="utf-8"),
+        },
+    )

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from experiments.coefficients import in_words
 from experiments.errors import UserError
 from experiments.protocols import PROTOCOLS
 
@@ -101,12 +102,7 @@ class Run:
 
     def coefficient(self, method: str) -> str:
         """The method's coefficient in words, empty if it has none."""
-        value = self.config.get("coefficients", {}).get(method)
-        if value is None:
-            return ""
-        if isinstance(value, Mapping):
-            return ", ".join(f"{group} {number:g}" for group, number in value.items())
-        return f"{value:g}"
+        return in_words(self.config.get("coefficients", {}).get(method))
 
     def history(self, method: str, seed: int) -> dict[str, np.ndarray]:
         """The columns of one seed, in the order of training."""

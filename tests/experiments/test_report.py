@@ -8,11 +8,12 @@ from PIL import Image
 import pytest
 from rich.console import Console
 
+from experiments.coefficients import in_words
 from experiments.config import Config
 from experiments.errors import UserError
 from experiments.methods import METHODS
 from experiments.records import Record
-from experiments.report import check_writable, in_words, summary_table, write_run
+from experiments.report import check_writable, summary_table, write_run
 from experiments.reporting.runs import read_run
 
 

@@ -1,0 +1,34 @@
+"""Writes the files of a folder, each whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+import os
+from pathlib import Path
+
+from experiments.errors import UserError
+
+
+def write_files(out: Path, files: Mapping[str, Callable[[Path], object]]) -> list[Path]:
+    """Writes files in their order, replacing earlier ones; returns their paths.
+
+    Args:
+        out: the folder, which is made if need be.
+        files: name → what writes such a file to a path.
+
+    Raises:
+        UserError: if the folder cannot be written.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, write in files.items():
+            # Whole or not at all, whatever happens on the way.
+            unfinished = out / f".{name.replace('.', '-unfinished.')}"
+            try:
+                write(unfinished)
+                os.replace(unfinished, out / name)
+            finally:
+                unfinished.unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write to {out}: {error.strerror}") from error
+    return [out / name for name in files]
