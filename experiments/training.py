@@ -20,6 +20,7 @@ import optax
 
 from experiments.coefficients import Coefficient
 from experiments.config import Config
+from experiments.cpu import compiler_options
 from experiments.datasets import Dataset
 from experiments.methods import METHODS, Setting
 from experiments.models import MODELS
@@ -231,9 +232,11 @@ def make_training(config: Config, dataset: Dataset, method_name: str) -> Trainin
 
         return jax.lax.fori_loop(0, steps, body, (state, jnp.float32(0)))
 
-    jit = functools.partial(jax.jit, donate_argnums=0)
-    step_lane = jit(jax.vmap(step, in_axes=(0, 0, 0, None, None)))
-    epoch_lane = jit(jax.vmap(epoch, in_axes=(0, 0, 0, None, None, None)))
+    jit = functools.partial(jax.jit, compiler_options=compiler_options())
+    step_lane = jit(jax.vmap(step, in_axes=(0, 0, 0, None, None)), donate_argnums=0)
+    epoch_lane = jit(
+        jax.vmap(epoch, in_axes=(0, 0, 0, None, None, None)), donate_argnums=0
+    )
 
     def run_epoch(
         state: TrainState, coefficients: Any, order: np.ndarray
@@ -251,7 +254,7 @@ def make_training(config: Config, dataset: Dataset, method_name: str) -> Trainin
             state, total = epoch_lane(state, coefficients, order, steps, images, labels)
         return state, total / examples
 
-    @jax.jit
+    @jit
     @functools.partial(jax.vmap, in_axes=(0, None, None))
     def count_correct(
         state: TrainState, images: jax.Array, labels: jax.Array
@@ -260,7 +263,7 @@ def make_training(config: Config, dataset: Dataset, method_name: str) -> Trainin
         logits: Any = model.apply(variables, dataset.normalize(images))
         return jnp.sum(jnp.argmax(logits, -1) == labels)
 
-    @jax.jit
+    @jit
     @functools.partial(jax.vmap, in_axes=(0, 0, None))
     def observe(state: TrainState, initial: Any, images: jax.Array) -> dict[str, Any]:
         variables = {"params": state.params, "batch_stats": state.stats}

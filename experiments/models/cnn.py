@@ -5,7 +5,15 @@ from __future__ import annotations
 import flax.linen as nn
 import jax
 
-from experiments.models._layers import batch_norm, conv, dense, features, max_pool, relu
+from experiments.models._layers import (
+    batch_norm,
+    conv,
+    conv_max_pool,
+    dense,
+    features,
+    max_pool,
+    relu,
+)
 
 
 class CNN(nn.Module):
@@ -36,10 +44,11 @@ class CNN(nn.Module):
         """
         x = images
         for _ in range(2):
-            x = conv(x, 16, size=5, use_bias=not self.batch_norm)
             if self.batch_norm:
-                x = batch_norm(x, train, present)
-            x = max_pool(relu(self, x))
+                x = batch_norm(conv(x, 16, size=5), train, present)
+                x = max_pool(relu(self, x))
+            else:
+                x = relu(self, conv_max_pool(x, 16, size=5))  # In either order.
         x = x.reshape(x.shape[0], -1)
         x = relu(self, dense(x, 100))
         return dense(features(self, x), self.classes)

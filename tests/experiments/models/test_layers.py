@@ -1,17 +1,49 @@
 """Layers against Flax's own and against formulas."""
 
+import chex
 import flax.linen as nn
 import jax
 import numpy as np
 import pytest
 
-from experiments.models._layers import batch_norm, max_pool
+from experiments.models._layers import batch_norm, conv_max_pool, max_pool
 
 
 @pytest.mark.parametrize("side", [8, 9])
 def test_pooling_is_flaxs(side):
     x = jax.random.normal(jax.random.key(0), (3, side, side, 2))
     np.testing.assert_array_equal(max_pool(x), nn.max_pool(x, (2, 2), (2, 2)))
+
+
+class Pooled(nn.Module):
+    size: int
+
+    @nn.compact
+    def __call__(self, x):
+        return conv_max_pool(x, 4, self.size)
+
+
+@pytest.mark.parametrize("size", [3, 5])
+@pytest.mark.parametrize("shape", [(8, 8), (9, 9), (10, 7)])
+def test_a_pooled_convolution_is_a_convolution_and_pooling(shape, size):
+    """And so are its gradients; the borders that pooling drops have none."""
+    x = jax.random.normal(jax.random.key(0), (3, *shape, 2))
+    variables = Pooled(size).init(jax.random.key(1), x)
+    assert set(variables["params"]) == {"Conv_0"}
+
+    def pooled(params, x):
+        return Pooled(size).apply({"params": params}, x)
+
+    def in_turn(params, x):
+        conv = nn.Conv(4, (size, size), padding=1)
+        return nn.max_pool(conv.apply({"params": params["Conv_0"]}, x), (2, 2), (2, 2))
+
+    params = variables["params"]
+    ours, pull = jax.vjp(pooled, params, x)
+    theirs, pull_theirs = jax.vjp(in_turn, params, x)
+    chex.assert_trees_all_close(ours, theirs, atol=1e-6)
+    toward = jax.random.normal(jax.random.key(2), ours.shape)
+    chex.assert_trees_all_close(pull(toward), pull_theirs(toward), atol=1e-5)
 
 
 class Normalized(nn.Module):
