@@ -107,7 +107,7 @@ def _pooled_convolution(
         padding="VALID",
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
-    return functools.reduce(jnp.maximum, jnp.split(products, 4, axis=-1))
+    return functools.reduce(_larger, jnp.split(products, 4, axis=-1))
 
 
 def _blocks(x: jax.Array, axis: int = 1) -> jax.Array:
@@ -143,7 +143,16 @@ def max_pool(x: jax.Array) -> jax.Array:
     height, width = (side // 2 * 2 for side in x.shape[1:3])
     x = x[:, :height, :width]
     corners = [x[:, i::2, j::2] for i in range(2) for j in range(2)]
-    return functools.reduce(jnp.maximum, corners)
+    return functools.reduce(_larger, corners)
+
+
+def _larger(x: jax.Array, y: jax.Array) -> jax.Array:
+    """The maximum; of two that are equal the first is differentiated, as in PyTorch.
+
+    The gradient of ``jnp.maximum`` asks which operand equals the result. XLA may
+    compute an operand anew for that, round it otherwise and find none.
+    """
+    return jnp.where(x >= y, x, y)
 
 
 def relu(module: nn.Module, x: jax.Array) -> jax.Array:

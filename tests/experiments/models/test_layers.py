@@ -3,9 +3,11 @@
 import chex
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments.models import CNN
 from experiments.models._layers import batch_norm, conv_max_pool, max_pool
 
 
@@ -13,6 +15,32 @@ from experiments.models._layers import batch_norm, conv_max_pool, max_pool
 def test_pooling_is_flaxs(side):
     x = jax.random.normal(jax.random.key(0), (3, side, side, 2))
     np.testing.assert_array_equal(max_pool(x), nn.max_pool(x, (2, 2), (2, 2)))
+
+
+def test_the_gradient_of_pooling_survives_the_compiler():
+    """It may compute what is pooled anew, and round it otherwise than before."""
+    network = CNN(classes=4, batch_norm=True)
+    images = np.random.default_rng(0).normal(size=(32, 16, 16, 1))
+    variables = network.init(jax.random.key(0), np.float32(images))
+
+    @jax.jit
+    def gradient(params, images):
+        def value(params):
+            logits, _ = network.apply(
+                {**variables, "params": params},
+                images,
+                train=True,
+                mutable=["batch_stats", "activations", "features"],
+            )
+            return jnp.square(logits).mean()
+
+        return jax.grad(value)(params)
+
+    ours = gradient(variables["params"], np.float32(images))
+    with jax.enable_x64(True):
+        params = jax.tree.map(np.float64, variables["params"])
+        exact = jax.tree.map(np.float32, gradient(params, images))
+    chex.assert_trees_all_close(ours, exact, rtol=1e-3, atol=1e-5)
 
 
 class Pooled(nn.Module):
