@@ -19,7 +19,7 @@ from experiments.models import MODELS
 from experiments.protocols import PROTOCOLS
 
 QUICK_SEEDS = 2
-QUICK_IMAGES = (5000, 2000)
+QUICK_IMAGES = (2500, 2000)
 """To train on and to test on, in the profile ``quick``."""
 
 
@@ -212,7 +212,7 @@ def profile_options(
     bundled = SOURCES[dataset].download is None  # Such a set is small as it is.
     train_images, test_images = (None, None) if bundled else QUICK_IMAGES
     return {
-        "epochs": entry.quick_epochs * MODELS[model].quick,
+        "epochs": max(1, round(entry.quick_epochs * MODELS[model].quick)),
         "seeds": QUICK_SEEDS,
         "train_images": train_images,
         "test_images": test_images,

@@ -9,7 +9,7 @@ import sys
 import jax
 
 # Names of <malloc.h>, which has them as numbers.
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
+M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8
 
 
 def keep_freed_memory() -> None:
@@ -24,8 +24,8 @@ def keep_freed_memory() -> None:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
         return
-    mallopt(M_MMAP_THRESHOLD, 2**30)
-    mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+    mallopt(M_MMAP_MAX, 0)  # No block is mapped, to be unmapped when it is freed.
+    mallopt(M_TRIM_THRESHOLD, -1)  # Never.
     mallopt(M_ARENA_MAX, 1)  # The arenas of threads hold no blocks above 64 MiB.
 
 

@@ -37,8 +37,7 @@ class Protocol(NamedTuple):
         help: what it does, in a line.
         stages: spans of training between changes of data.
         epochs: the paper's length of a stage.
-        quick_epochs: the length in the profile ``quick``, for a network that is
-            not small.
+        quick_epochs: the length for the CNN in the profile ``quick``.
         members: which images a stage sees.
         drops: after which fractions of training the learning rate falls to a tenth.
         methods: what is compared by default.
@@ -62,7 +61,7 @@ PROTOCOLS: dict[str, Protocol] = {
         help="train on half of the data, then on all of it",
         stages=2,
         epochs=100,
-        quick_epochs=10,
+        quick_epochs=40,
         members=_half_then_all,
         methods=("scratch", "vanilla", "l2", "l2_init", *_AT_CHANGES, "swr"),
     ),
@@ -71,7 +70,7 @@ PROTOCOLS: dict[str, Protocol] = {
         help="train on more and more chunks of the data",
         stages=10,
         epochs=100,
-        quick_epochs=2,
+        quick_epochs=12,
         members=_chunks_so_far,
         methods=("vanilla", "l2", "l2_init", *_AT_CHANGES, "swr"),
     ),
@@ -80,7 +79,7 @@ PROTOCOLS: dict[str, Protocol] = {
         help="train on one chunk of the data after the other",
         stages=10,
         epochs=100,
-        quick_epochs=4,
+        quick_epochs=24,
         members=_chunk,
         methods=("vanilla", "l2", "l2_init", *_AT_CHANGES, "swr"),
     ),
@@ -89,7 +88,7 @@ PROTOCOLS: dict[str, Protocol] = {
         help="train on all of the data",
         stages=1,
         epochs=200,
-        quick_epochs=20,
+        quick_epochs=80,
         members=_all,
         methods=("vanilla", "l2", "l2_init", "swr"),
     ),
@@ -98,7 +97,7 @@ PROTOCOLS: dict[str, Protocol] = {
         help="the same, with the learning rate divided by ten twice",
         stages=1,
         epochs=200,
-        quick_epochs=20,
+        quick_epochs=80,
         members=_all,
         methods=("vanilla", "l2", "l2_init", "swr", "swr_reinit", "swr_follow"),
         drops=(0.5, 0.75),
@@ -108,7 +107,7 @@ PROTOCOLS: dict[str, Protocol] = {
         help="train, scale the network once, and train on",
         stages=1,
         epochs=100,
-        quick_epochs=10,
+        quick_epochs=24,
         members=_all,
         methods=("vanilla",),
     ),
@@ -117,7 +116,7 @@ PROTOCOLS: dict[str, Protocol] = {
         help="how balanced the layers of a network stay while it trains",
         stages=1,
         epochs=100,
-        quick_epochs=10,
+        quick_epochs=40,
         members=_all,
         methods=("vanilla", "swr"),
     ),

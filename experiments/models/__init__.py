@@ -27,7 +27,7 @@ class Model(NamedTuple):
         convolutional: whether it convolves; XLA's CPU convolutions are ten times
             slower inside a loop, so such a network steps outside of one there.
         normalises: whether it has normalisation layers.
-        quick: how many times as long it trains in the profile ``quick``.
+        quick: how many times as long as the CNN it trains in the profile ``quick``.
         smallest: side of the smallest images of which pooling leaves something.
         patch: side of the squares that images are divided into.
     """
@@ -35,7 +35,7 @@ class Model(NamedTuple):
     build: Callable[[int], nn.Module]
     convolutional: bool = False
     normalises: bool = False
-    quick: int = 1
+    quick: float = 1.0
     smallest: int = 1
     patch: int = 1
 
@@ -50,7 +50,7 @@ class Model(NamedTuple):
 
 
 MODELS: dict[str, Model] = {
-    "mlp": Model(MLP, quick=20),
+    "mlp": Model(MLP, quick=10),
     "cnn": Model(CNN, convolutional=True, smallest=10),
     "cnn_bn": Model(
         lambda classes: CNN(classes, batch_norm=True),
@@ -58,8 +58,8 @@ MODELS: dict[str, Model] = {
         normalises=True,
         smallest=10,
     ),
-    "vgg16": Model(VGG16, convolutional=True, normalises=True, smallest=32),
-    "resnet18": Model(ResNet18, convolutional=True, normalises=True),
-    "vit": Model(ViT, normalises=True, patch=ViT.patch),
+    "vgg16": Model(VGG16, convolutional=True, normalises=True, quick=0.05, smallest=32),
+    "resnet18": Model(ResNet18, convolutional=True, normalises=True, quick=0.05),
+    "vit": Model(ViT, normalises=True, quick=0.05, patch=ViT.patch),
 }
 """By name; a new model is one entry."""

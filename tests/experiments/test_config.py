@@ -143,7 +143,7 @@ def test_a_bundled_set_is_small_as_it_is():
         profile_options("quick", "warm-start", "mlp", "digits")["train_images"] is None
     )
     assert (
-        profile_options("quick", "warm-start", "mlp", "mnist")["train_images"] == 5000
+        profile_options("quick", "warm-start", "mlp", "mnist")["train_images"] == 2500
     )
 
 

@@ -67,7 +67,7 @@ SWEEP = ("sweep", "swr")
         (["--profile", "slow"], "argument --profile: invalid choice: 'slow'"),
         (
             ["--profile", "quick", "--epochs", "3"],
-            "--epochs 3 contradicts --profile quick, which has 200: leave one of them",
+            "--epochs 3 contradicts --profile quick, which has 400: leave one of them",
         ),
         (
             ["--profile", "paper", "--train-images", "9"],
