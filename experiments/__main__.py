@@ -199,16 +199,16 @@ def _add_run_options(command: argparse.ArgumentParser, methods: bool = True) -> 
         help="folder for the results, replacing earlier ones"
         " (runs/PROTOCOL-DATASET-MODEL)",
     )
+    command.set_defaults(resumes=True)
 
 
 def _add_tensorboard(command: argparse.ArgumentParser) -> None:
-    """For commands that train by epochs, which checkpoints keep as well."""
+    """For commands that train by epochs."""
     command.add_argument(
         "--tensorboard",
         action="store_true",
         help="write event files as well (a sweep: of the best coefficient's run)",
     )
-    command.set_defaults(resumes=True)
 
 
 def _config(options: argparse.Namespace, methods: Sequence[str]) -> Config:

@@ -2,38 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+import hashlib
 import json
 import os
 from pathlib import Path
 import shutil
 import time
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from flax import serialization
 
 from experiments.errors import UserError
-from experiments.records import Record
 
 SECONDS_BETWEEN = 20.0
 """Training between two saves, at least: saving must not cost what it can save."""
 
 State = TypeVar("State")
-
-
-class Progress(NamedTuple):
-    """How far some seeds have come.
-
-    Attributes:
-        stage: the stage of the last epoch that is in the histories.
-        epoch: that epoch.
-        histories: all evaluations so far, of each member.
-    """
-
-    stage: int
-    epoch: int
-    histories: list[list[Record]]
+Progress = TypeVar("Progress")
 
 
 class Checkpoints:
@@ -64,9 +50,11 @@ class Checkpoints:
         folder.mkdir(parents=True, exist_ok=True)
         marker.write_bytes(content)
 
-    def lane(self, name: str) -> Lane:
-        """The part of a run that is saved under one name."""
-        return Lane(self.folder / name)
+    def lane(self, method: str, members: Sequence[object]) -> Lane:
+        """The part of a run that some members of a method are."""
+        # By a digest: a whole grid's members would be too long for a file's name.
+        digest = hashlib.sha256(repr(list(members)).encode()).hexdigest()
+        return Lane(self.folder / f"{method}-{digest[:16]}")
 
     def remove(self) -> None:
         """Throws everything away."""
@@ -74,17 +62,21 @@ class Checkpoints:
 
 
 class Lane:
-    """One group of seeds' place in the checkpoints."""
+    """One group of members' place in the checkpoints."""
 
     def __init__(self, file: Path) -> None:
         self._state = file.with_name(f"{file.name}.msgpack")
         self._saved = time.perf_counter()
 
-    def load(self, state: State) -> tuple[State, Progress] | None:
+    def load(
+        self, state: State, read: Callable[[Any], Progress]
+    ) -> tuple[State, Progress] | None:
         """State and progress as they were saved, or None.
 
         Args:
             state: of the same structure.
+            read: makes the progress of what was given to :meth:`save`, which has
+                been through JSON.
 
         Raises:
             UserError: if the file is damaged.
@@ -93,11 +85,8 @@ class Lane:
             return None
         try:
             saved = serialization.msgpack_restore(self._state.read_bytes())
-            progress = json.loads(saved["progress"])
-            histories = [[Record(**r) for r in h] for h in progress["histories"]]
-            return serialization.from_state_dict(state, saved["state"]), Progress(
-                progress["stage"], progress["epoch"], histories
-            )
+            progress = read(json.loads(saved["progress"]))
+            return serialization.from_state_dict(state, saved["state"]), progress
         except (ValueError, TypeError, KeyError) as error:
             raise UserError(
                 f"{self._state} is damaged: delete it, and its part of the run starts"
@@ -108,19 +97,16 @@ class Lane:
         """Whether it is long enough ago that something was saved."""
         return time.perf_counter() - self._saved > SECONDS_BETWEEN
 
-    def save(
-        self, state: Any, stage: int, epoch: int, histories: Sequence[Sequence[Record]]
-    ) -> None:
+    def save(self, state: Any, progress: Mapping[str, Any]) -> None:
         """Saves, whole or not at all.
+
+        Args:
+            state: a tree of arrays.
+            progress: what JSON can hold.
 
         Raises:
             UserError: if the file cannot be written.
         """
-        progress = {
-            "stage": stage,
-            "epoch": epoch,
-            "histories": [[dataclasses.asdict(r) for r in h] for h in histories],
-        }
         content = serialization.msgpack_serialize(
             {
                 "state": serialization.to_state_dict(state),

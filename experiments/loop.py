@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-import hashlib
+import dataclasses
 import time
 from typing import Any
 
@@ -33,6 +33,9 @@ from experiments.training import (
 Tick = Callable[[str, Sequence[Record]], None]
 """Called with the method's name and the records of an epoch of some seeds."""
 
+Histories = list[list[Record]]
+"""All evaluations so far, of each member."""
+
 
 def run_protocol(
     config: Config, dataset: Dataset, tick: Tick, checkpoints: Checkpoints
@@ -53,11 +56,11 @@ def run_members(
     members: Sequence[Member],
     tick: Tick,
     checkpoints: Checkpoints,
-) -> list[list[Record]]:
+) -> Histories:
     """Runs a method for seeds and coefficients; the records of each member."""
     training = make_training(config, dataset, method)
 
-    def run(lane: Sequence[Member], tick: Tick) -> list[list[Record]]:
+    def run(lane: Sequence[Member], tick: Tick) -> Histories:
         return _run_lane(config, dataset, method, training, tick, checkpoints, lane)
 
     found = run_side_by_side(run, lanes(members), tick)
@@ -72,7 +75,7 @@ def _run_lane(
     tick: Tick,
     checkpoints: Checkpoints,
     members: Sequence[Member],
-) -> list[list[Record]]:
+) -> Histories:
     """Trains and evaluates some members together; the records of each."""
     protocol = PROTOCOLS[config.protocol]
     images = len(dataset.train_labels)
@@ -81,13 +84,12 @@ def _run_lane(
     coefficients = stacked_coefficients(members)
     state = training.initialize(seeds)
     initial = jax.tree.map(jnp.copy, state.params)
-    histories: list[list[Record]] = [[] for _ in members]
+    histories: Histories = [[] for _ in members]
     done = (0, 0)
-    lane = checkpoints.lane(_name(method, members))
-    saved = lane.load(state)
+    lane = checkpoints.lane(method, members)
+    saved = lane.load(state, _read_progress)
     if saved is not None:
-        state, progress = saved
-        done, histories = (progress.stage, progress.epoch), progress.histories
+        state, (done, histories) = saved
         tick(method, [record for history in histories for record in history])
     last = histories[0][-1] if histories[0] else None
     steps = last.step if last else 0
@@ -138,14 +140,19 @@ def _run_lane(
             steps += -(-len(parts[0]) // config.batch_size)
             evaluate(state, stage, epoch, [float(loss) for loss in losses])
             if lane.is_due() or (stage, epoch) == (protocol.stages, config.epochs):
-                lane.save(state, stage, epoch, histories)
+                lane.save(state, _progress((stage, epoch), histories))
     return histories
 
 
-def _name(method: str, members: Sequence[Member]) -> str:
-    """Of a lane's checkpoint; a grid's members would be too long for a file's name."""
-    digest = hashlib.sha256(repr(list(members)).encode()).hexdigest()
-    return f"{method}-{digest[:16]}"
+def _progress(done: tuple[int, int], histories: Histories) -> dict[str, Any]:
+    """How far a lane has come: stage and epoch of the last that is done."""
+    records = [[dataclasses.asdict(r) for r in history] for history in histories]
+    return {"done": done, "histories": records}
+
+
+def _read_progress(saved: Any) -> tuple[tuple[int, int], Histories]:
+    stage, epoch = saved["done"]
+    return (stage, epoch), [[Record(**r) for r in h] for h in saved["histories"]]
 
 
 def _stream(history: Sequence[Record], epoch: int, accuracy: float) -> float | None:

@@ -12,12 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
+from experiments.checkpoint import Checkpoints
 from experiments.command import name_defaults, prepare
 from experiments.config import Config
 from experiments.datasets import Dataset
 from experiments.errors import UserError
 from experiments.progress import Progress
-from experiments.report import check_writable, write_run
+from experiments.report import check_writable, proportionality_table, write_run
 from experiments.side_by_side import run_side_by_side
 from experiments.training import (
     Member,
@@ -51,11 +52,16 @@ def run(config: Config, out: Path, data_dir: str | None) -> None:
     dataset = prepare(config, data_dir)
     name_defaults(config)
     began = time.perf_counter()
+    checkpoints = Checkpoints(out / "checkpoint", config.to_json())
     with Progress(Console(stderr=True), epochs_of(config)) as progress:
-        rows = run_proportionality(
-            config, dataset, lambda epochs: progress.advance(config.methods[0], epochs)
-        )
+
+        def tick(epochs: int) -> None:
+            progress.advance(config.methods[0], epochs)
+
+        rows = run_proportionality(config, dataset, tick, checkpoints)
     files = write_run(out, config, rows)
+    checkpoints.remove()
+    Console().print(proportionality_table(config, rows))
     seconds = time.perf_counter() - began
     print(f"{seconds:.0f} s; wrote", *files)
 
@@ -72,7 +78,10 @@ def epochs_of(config: Config) -> int:
 
 
 def run_proportionality(
-    config: Config, dataset: Dataset, tick: Callable[[int], None]
+    config: Config,
+    dataset: Dataset,
+    tick: Callable[[int], None],
+    checkpoints: Checkpoints,
 ) -> Rows:
     """Test accuracy for each ratio, at once and the best of later epochs.
 
@@ -80,6 +89,7 @@ def run_proportionality(
         config: what to run.
         dataset: its data.
         tick: called with the number of epochs just finished.
+        checkpoints: where what is done of each seed is saved.
 
     Returns:
         Rows of ``metrics.csv``.
@@ -88,7 +98,7 @@ def run_proportionality(
     members = members_of(config, config.methods[0])
 
     def run_lane(lane: Sequence[Member], tick: Callable[[int], None]) -> Rows:
-        return _run_lane(config, dataset, training, lane, tick)
+        return _run_lane(config, dataset, training, checkpoints, lane, tick)
 
     found = run_side_by_side(run_lane, lanes(members), tick)
     return [row for rows in found for row in rows]
@@ -98,9 +108,11 @@ def _run_lane(
     config: Config,
     dataset: Dataset,
     training: Training,
+    checkpoints: Checkpoints,
     members: Sequence[Member],
     tick: Callable[[int], None],
 ) -> Rows:
+    """Trains a network, and on from it each of the scaled ones."""
     seeds = [member.seed for member in members]
     coefficients = stacked_coefficients(members)
     images = np.arange(len(dataset.train_labels))
@@ -117,13 +129,22 @@ def _run_lane(
         tick(len(seeds))
         return state
 
-    trained = training.initialize(seeds)
-    for epoch in range(1, config.epochs + 1):
-        trained = train(trained, epoch)
-    rows: Rows = []
+    trained, done, rows = training.initialize(seeds), 0, Rows()
     later = later_epochs(config)
+    lane = checkpoints.lane(config.methods[0], members)
+    saved = lane.load(trained, _read_progress)
+    if saved is not None:
+        trained, (done, rows) = saved
+        networks = len({(row["ratio"], row["biases"]) for row in rows})
+        tick(len(seeds) * (done + networks * later))
+    for epoch in range(done + 1, config.epochs + 1):
+        trained = train(trained, epoch)
+        if lane.is_due() or epoch == config.epochs:
+            lane.save(trained, {"epoch": epoch, "rows": rows})
     for biases in ("rescaled", "kept"):
         for ratio in RATIOS:
+            if any((r["ratio"], r["biases"]) == (ratio, biases) for r in rows):
+                continue
             state = scaled(trained, ratio, training.plan, keep_biases=biases == "kept")
             # Training gives away the arrays that it is given.
             state = jax.tree.map(jnp.copy, state)
@@ -149,7 +170,12 @@ def _run_lane(
                     }
                     for seed, value in zip(seeds, values, strict=True)
                 ]
+            lane.save(trained, {"epoch": config.epochs, "rows": rows})
     return rows
+
+
+def _read_progress(saved: Any) -> tuple[int, Rows]:
+    return int(saved["epoch"]), list(saved["rows"])
 
 
 def scaled(

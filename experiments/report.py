@@ -61,6 +61,33 @@ def summary_table(config: Config, records: Sequence[Record]) -> Table:
     return table
 
 
+def proportionality_table(config: Config, rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Mean ± standard deviation over seeds for each ratio, biases and time."""
+    seeds = "seed" if config.seeds == 1 else "seeds"
+    table = Table(
+        title=f"test accuracy after scaling once, {config.dataset}, {config.model},"
+        f" {config.methods[0]}: {config.epochs} epochs, {config.seeds} {seeds}, profile"
+        f" {config.profile}"
+    )
+    table.add_column("ratio", justify="right")
+    columns = dict.fromkeys((row["biases"], row["when"]) for row in rows)
+    for biases, when in columns:
+        table.add_column(f"biases {biases}, {when}", justify="right")
+    for ratio in dict.fromkeys(row["ratio"] for row in rows):
+        found = (
+            np.array(
+                [
+                    row["test_accuracy"]
+                    for row in rows
+                    if (row["ratio"], row["biases"], row["when"]) == (ratio, *column)
+                ]
+            )
+            for column in columns
+        )
+        table.add_row(f"{ratio:g}", *(_mean_and_deviation(x, 4) for x in found))
+    return table
+
+
 def _mean_and_deviation(values: np.ndarray, digits: int) -> str:
     if len(values) == 1:
         return f"{values[0]:.{digits}f}"

@@ -166,7 +166,8 @@ def test_stopped_it_says_whether_it_goes_on(monkeypatch, capsys):
 
     for module, arguments, promise in (
         ("experiments.command", ["warm-start"], True),
-        ("experiments.proportionality", ["proportionality"], False),
+        ("experiments.proportionality", ["proportionality"], True),
+        ("experiments.benchmark", ["benchmark"], False),
     ):
         monkeypatch.setattr(f"{module}.run", stopped)
         assert main(arguments) == 130

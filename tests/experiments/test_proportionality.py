@@ -5,6 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments import checkpoint
+from experiments.checkpoint import Checkpoints
 from experiments.config import Config
 from experiments.datasets import Dataset, load_dataset
 from experiments.errors import UserError
@@ -25,9 +27,10 @@ EPOCHS = 12
 
 
 @pytest.fixture(scope="module")
-def trained():
+def trained(tmp_path_factory):
     """Rows and ticks of a run whose networks have learnt something."""
     ticks = []
+    checkpoints = Checkpoints(tmp_path_factory.mktemp("checkpoint"), "a run")
     config = Config(
         protocol="proportionality",
         epochs=EPOCHS,
@@ -36,7 +39,11 @@ def trained():
         learning_rate=3e-3,
     )
     dataset = load_dataset("digits").subset(600, None)
-    return config, run_proportionality(config, dataset, ticks.append), ticks
+    return (
+        config,
+        run_proportionality(config, dataset, ticks.append, checkpoints),
+        ticks,
+    )
 
 
 def accuracy(rows, seed, **fields):
@@ -144,7 +151,7 @@ def test_running_statistics_follow_or_evaluation_would_change():
         np.testing.assert_allclose(after, before, atol=0.005)  # ε is not scaled.
 
 
-def test_the_method_that_is_named_trains(trained):
+def test_the_method_that_is_named_trains(trained, tmp_path):
     """SWR with λ = 1 ends elsewhere than plain training."""
     _, plain, _ = trained
     dataset = load_dataset("digits").subset(600, None)
@@ -155,11 +162,43 @@ def test_the_method_that_is_named_trains(trained):
         coefficients={"swr": 1.0},
         **fields,
     )
-    rows = run_proportionality(config, dataset, lambda _: None)
+    rows = run_proportionality(
+        config, dataset, lambda _: None, Checkpoints(tmp_path, "a run")
+    )
     assert {row["method"] for row in rows} == {"swr"}
     assert [row["test_accuracy"] for row in rows] != [
         row["test_accuracy"] for row in plain if row["seed"] == 0
     ]
+
+
+class PulledPlugError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("after", [1, 2, 4, 9])
+def test_it_goes_on_as_if_nothing_had_been(after, tmp_path, monkeypatch):
+    """Interrupted in the first training, at its end, and among scaled networks."""
+    monkeypatch.setattr(checkpoint, "SECONDS_BETWEEN", -1.0)
+    config = Config(protocol="proportionality", epochs=3, seeds=1, batch_size=64)
+    dataset = load_dataset("digits").subset(200, 300)
+
+    def rows(folder, tick):
+        return run_proportionality(config, dataset, tick, Checkpoints(folder, "a run"))
+
+    ticks = []
+
+    def pull_the_plug(epochs):
+        ticks.append(epochs)
+        if len(ticks) > after:
+            raise PulledPlugError
+
+    whole = rows(tmp_path / "whole", lambda _: None)
+    with pytest.raises(PulledPlugError):
+        rows(tmp_path / "parted", pull_the_plug)
+    ticks.clear()
+    assert rows(tmp_path / "parted", ticks.append) == whole
+    assert ticks[0] == after - (after > 3 and (after - 3) % later_epochs(config))
+    assert sum(ticks) == epochs_of(config)
 
 
 def test_two_methods_are_refused_before_anything_is_written(tmp_path):
@@ -176,7 +215,12 @@ def test_the_folder_has_what_its_figure_needs(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     config = Config(protocol="proportionality", epochs=1, seeds=1, train_images=100)
     run(config, tmp_path / "out", None)
-    assert "figure.png" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "figure.png" in printed
+    assert not (tmp_path / "out" / "checkpoint").exists()
+    assert [line.split()[1] for line in printed.splitlines() if "│" in line] == [
+        f"{ratio:g}" for ratio in RATIOS
+    ]
     (cell,) = gather([read_run(tmp_path / "out")]).cells
     assert cell.rescaled().ratios == list(RATIOS)
     assert proportionality([cell]) is not None
