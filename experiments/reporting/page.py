@@ -25,6 +25,7 @@ from experiments.reporting.cells import (
 from experiments.reporting.missing import missing
 from experiments.reporting.svg import svg_element
 from experiments.reporting.tables import Table
+from experiments.training import OBSERVED
 
 
 class _Drawing(NamedTuple):
@@ -59,6 +60,14 @@ _TRAINING = (
         plots.weight_growth,
         "Growth of weights: norm over initial norm",
         " Means over seeds; with a panel for each method, a line is a layer.",
+    ),
+    _Drawing(
+        plots.hidden_units,
+        "Dead units and effective rank of the features",
+        _BANDS
+        + _CHANGES
+        + f" Dead: the fraction of ReLU units that are zero for all of {OBSERVED} test"
+        " images. The rank is that of what the last layer classifies.",
     ),
 )
 _DRAWINGS = {

@@ -121,17 +121,14 @@ def weight_growth(cells: Sequence[Cell]) -> Figure | None:
 
 def balancedness(cells: Sequence[Cell]) -> Figure | None:
     """Balancedness and test accuracy over epochs, as in the paper."""
-    shown = _measured(cells, "balancedness")
-    if not shown:
+    if not _measured(cells, "balancedness"):
         return None
-    figure = _figure(0.5)
-    for axes, column in zip(
-        figure.subplots(1, 2), ("balancedness", "test_accuracy"), strict=True
-    ):
-        _draw_curves(axes, shown, column, styles(cells))
-        axes.set_ylabel(column.replace("_", " "))
-    _legend(figure, shown, styles(cells))
-    return figure
+    return _side_by_side(cells, ("balancedness", "test_accuracy"))
+
+
+def hidden_units(cells: Sequence[Cell]) -> Figure | None:
+    """Dead units and effective rank over all stages; one alone if only it is known."""
+    return _side_by_side(cells, ("dead_units", "effective_rank"))
 
 
 def proportionality(cells: Sequence[Cell]) -> Figure | None:
@@ -256,13 +253,17 @@ def _measured(cells: Sequence[Cell], column: str) -> list[Cell]:
 
 
 def _draw_curves(
-    axes: Axes, cells: Sequence[Cell], column: str, named: Mapping[Cell, Style]
+    axes: Axes,
+    cells: Sequence[Cell],
+    column: str,
+    named: Mapping[Cell, Style],
+    points: int = LINE_POINTS,
 ) -> None:
     """Means over seeds; plain training and SWR have bands of one deviation."""
     for cell in cells:
         style = named[cell]
         epochs, values = cell.curve(column)
-        kept = _thinned(epochs, LINE_POINTS)
+        kept = _thinned(epochs, points)
         epochs, values = epochs[kept], values[:, kept]
         mean = values.mean(axis=0)
         axes.plot(
@@ -287,6 +288,25 @@ def _draw_curves(
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(10, integer=True, steps=[1, 2, 5, 10]))
     _open(axes)
+
+
+def _side_by_side(cells: Sequence[Cell], columns: Sequence[str]) -> Figure | None:
+    """A panel for each column that was measured, of all cells that have one."""
+    measured = {column: _measured(cells, column) for column in columns}
+    shown = [cell for cell in cells if any(cell in some for some in measured.values())]
+    if not shown:
+        return None
+    drawn = [column for column in columns if measured[column]]
+    figure, named = _figure(0.5), styles(cells)
+    for axes, column in zip(
+        figure.subplots(1, len(drawn), squeeze=False)[0], drawn, strict=True
+    ):
+        _draw_curves(axes, measured[column], column, named, LINE_POINTS // len(drawn))
+        _mark_changes(axes, shown)
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
+        axes.set_ylabel(column.replace("_", " "))
+    _legend(figure, shown, named)
+    return figure
 
 
 def _limit_accuracy(axes: Axes, cells: Sequence[Cell]) -> None:

@@ -122,8 +122,8 @@ def test_tables_and_figures_say_what_they_are(everything):
     # Of runs, seven protocols, and changes of data in three of them.
     assert len(tables) == len(captions) == 1 + 7 + 3
     figures = page.named("svg")
-    # Three with changes have three, single tasks and balancedness two.
-    assert len(figures) == len(page.named("figcaption")) == 3 * 3 + 2 * 2 + 2 + 1
+    # Three with changes have four, single tasks three, balancedness two.
+    assert len(figures) == len(page.named("figcaption")) == 3 * 4 + 2 * 3 + 2 + 1
     for _, attributes in figures:
         assert attributes["role"] == "img"
         assert "profile <b>quick</b>, 4 epochs a stage" in attributes["aria-label"]
@@ -138,7 +138,7 @@ def test_an_unfinished_run_is_drawn_and_named(write_folder, tmp_path):
     folder = write_folder(tmp_path / "run", finished=2)
     page = Page(html("title", [], gather([read_run(folder)])))
     remark = "Not finished, and drawn as far as all seeds have come: vanilla, SWR."
-    assert sum(remark in text for text in page.inside("figcaption")) == 2
+    assert sum(remark in text for text in page.inside("figcaption")) == 3
 
 
 def test_its_size_is_bounded(write_folder, tmp_path):

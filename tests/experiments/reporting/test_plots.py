@@ -74,6 +74,25 @@ def test_balancedness_and_proportionality_have_two_panels(write_folder, tmp_path
     assert np.ptp(kept.get_ydata()) == pytest.approx(0.2)
 
 
+def test_hidden_units_have_a_panel_for_what_is_known(write_folder, tmp_path):
+    folder = write_folder(tmp_path / "run", protocol="warm-start")
+    (cells, path) = cells_of(folder), folder / "metrics.csv"
+    dead, rank = plots.hidden_units(cells).axes
+    assert [axes.get_ylabel() for axes in (dead, rank)] == [
+        "dead units",
+        "effective rank",
+    ]
+    for axes, column in ((dead, "dead_units"), (rank, "effective_rank")):
+        *lines, change = axes.lines
+        assert change.get_xdata() == [4, 4]
+        for line, cell in zip(lines, cells, strict=True):
+            expected = cell.curve(column)[1].mean(axis=0)
+            np.testing.assert_allclose(line.get_ydata(), expected)
+    path.write_text(path.read_text().replace("dead_units", "other"))
+    (rank,) = plots.hidden_units(cells_of(folder)).axes  # As of a network without.
+    assert rank.get_ylabel() == "effective rank"
+
+
 def test_retention_is_drawn_against_the_accuracy_before(write_folder, tmp_path):
     cells = cells_of(
         write_folder(
@@ -98,7 +117,12 @@ def test_retention_is_drawn_against_the_accuracy_before(write_folder, tmp_path):
 
 def test_nothing_is_drawn_from_nothing(write_folder, tmp_path):
     cells = cells_of(write_folder(tmp_path / "run", finished=0))
-    for draw in (plots.learning_curves, plots.weight_growth, plots.balancedness):
+    for draw in (
+        plots.learning_curves,
+        plots.weight_growth,
+        plots.balancedness,
+        plots.hidden_units,
+    ):
         assert draw(cells) is None
     assert plots.retention(cells) is None
     single = cells_of(write_folder(tmp_path / "single"))
