@@ -212,7 +212,7 @@ def profile_options(
     bundled = SOURCES[dataset].download is None  # Such a set is small as it is.
     train_images, test_images = (None, None) if bundled else QUICK_IMAGES
     return {
-        "epochs": max(1, round(entry.quick_epochs * MODELS[model].quick)),
+        "epochs": round(entry.quick_epochs * MODELS[model].quick),
         "seeds": QUICK_SEEDS,
         "train_images": train_images,
         "test_images": test_images,

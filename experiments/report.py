@@ -38,12 +38,11 @@ def final_results(records: Sequence[Record], method: str) -> tuple[np.ndarray, .
 
 def summary_table(config: Config, records: Sequence[Record]) -> Table:
     """Mean ± standard deviation over seeds at the end of each method's training."""
-    seeds = "seed" if config.seeds == 1 else "seeds"
     each = " a stage" if config.protocol_stages > 1 else ""
     table = Table(
         title=f"{config.protocol}, {config.dataset}, {config.model}:"
-        f" {config.epochs} epochs{each}, {config.seeds} {seeds}, profile"
-        f" {config.profile}"
+        f" {_count(config.epochs, 'epoch')}{each}, {_count(config.seeds, 'seed')},"
+        f" profile {config.profile}"
     )
     table.add_column("method")
     table.add_column("λ", justify="right")
@@ -63,11 +62,10 @@ def summary_table(config: Config, records: Sequence[Record]) -> Table:
 
 def proportionality_table(config: Config, rows: Sequence[Mapping[str, Any]]) -> Table:
     """Mean ± standard deviation over seeds for each ratio, biases and time."""
-    seeds = "seed" if config.seeds == 1 else "seeds"
     table = Table(
         title=f"test accuracy after scaling once, {config.dataset}, {config.model},"
-        f" {config.methods[0]}: {config.epochs} epochs, {config.seeds} {seeds}, profile"
-        f" {config.profile}"
+        f" {config.methods[0]}: {_count(config.epochs, 'epoch')},"
+        f" {_count(config.seeds, 'seed')}, profile {config.profile}"
     )
     table.add_column("ratio", justify="right")
     columns = dict.fromkeys((row["biases"], row["when"]) for row in rows)
@@ -86,6 +84,10 @@ def proportionality_table(config: Config, rows: Sequence[Mapping[str, Any]]) -> 
         )
         table.add_row(f"{ratio:g}", *(_mean_and_deviation(x, 4) for x in found))
     return table
+
+
+def _count(number: int, name: str) -> str:
+    return f"{number} {name}" if number == 1 else f"{number} {name}s"
 
 
 def _mean_and_deviation(values: np.ndarray, digits: int) -> str:
