@@ -63,14 +63,16 @@ def summary_table(config: Config, records: Sequence[Record]) -> Table:
 def proportionality_table(config: Config, rows: Sequence[Mapping[str, Any]]) -> Table:
     """Mean ± standard deviation over seeds for each ratio, biases and time."""
     table = Table(
-        title=f"test accuracy after scaling once, {config.dataset}, {config.model},"
-        f" {config.methods[0]}: {_count(config.epochs, 'epoch')},"
-        f" {_count(config.seeds, 'seed')}, profile {config.profile}"
+        title="test accuracy after scaling once with biases rescaled or kept,"
+        f" {config.dataset}, {config.model}, {config.methods[0]}:"
+        f" {_count(config.epochs, 'epoch')}, {_count(config.seeds, 'seed')}, profile"
+        f" {config.profile}",
+        pad_edge=False,  # Or it would not fit a terminal's 80 columns.
     )
     table.add_column("ratio", justify="right")
     columns = dict.fromkeys((row["biases"], row["when"]) for row in rows)
     for biases, when in columns:
-        table.add_column(f"biases {biases}, {when}", justify="right")
+        table.add_column(f"{biases}, {when}", justify="right")
     for ratio in dict.fromkeys(row["ratio"] for row in rows):
         found = (
             np.array(

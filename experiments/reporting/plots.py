@@ -275,19 +275,22 @@ def _draw_curves(
             marker="o" if len(epochs) == 1 else None,
             zorder=4 if cell.method == "swr" else 3,
         )
-        if len(values) > 1 and cell.method in (*REFERENCES, "swr"):
-            deviation = values.std(axis=0, ddof=1)
+        low, high = _band(cell, values)
+        if (low < high).any():
             axes.fill_between(
-                epochs,
-                mean - deviation,
-                mean + deviation,
-                color=style.color,
-                alpha=0.12,
-                linewidth=0,
+                epochs, low, high, color=style.color, alpha=0.12, linewidth=0
             )
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(10, integer=True, steps=[1, 2, 5, 10]))
     _open(axes)
+
+
+def _band(cell: Cell, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Lower and upper edge; the mean, twice, where a method has no band."""
+    mean, deviation = values.mean(axis=0), 0.0
+    if len(values) > 1 and cell.method in (*REFERENCES, "swr"):
+        deviation = values.std(axis=0, ddof=1)
+    return mean - deviation, mean + deviation
 
 
 def _side_by_side(cells: Sequence[Cell], columns: Sequence[str]) -> Figure | None:
@@ -311,9 +314,9 @@ def _side_by_side(cells: Sequence[Cell], columns: Sequence[str]) -> Figure | Non
 
 def _limit_accuracy(axes: Axes, cells: Sequence[Cell]) -> None:
     """Cuts off the first epochs of what starts anew, which would squeeze the rest."""
-    means = [cell.curve("test_accuracy")[1].mean(axis=0) for cell in cells]
-    settled = np.concatenate(means)
-    low, high = np.nanpercentile(settled, 5), np.nanmax(settled)
+    bands = [_band(cell, cell.curve("test_accuracy")[1]) for cell in cells]
+    lows, highs = (np.concatenate(edges) for edges in zip(*bands, strict=True))
+    low, high = np.nanpercentile(lows, 5), np.nanpercentile(highs, 99.5)
     margin = max(0.15 * (high - low), 0.002)
     axes.set_ylim(max(low - margin, 0.0), min(high + margin, 1.0))
 

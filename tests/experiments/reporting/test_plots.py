@@ -35,6 +35,25 @@ def test_learning_curves_run_through_all_stages(write_folder, tmp_path):
     assert legend(figure) == ["scratch", "SWR"]
 
 
+def test_bands_are_within_sight(write_folder, tmp_path):
+    """Also where seeds differ by much more than methods."""
+    folder = write_folder(tmp_path / "run", seeds=2, epochs=50)
+    path = folder / "metrics.csv"
+    header, *lines = [line.split(",") for line in path.read_text().splitlines()]
+    seed, accuracy = header.index("seed"), header.index("test_accuracy")
+    for line in lines:
+        if line[seed] == "1":
+            line[accuracy] = str(float(line[accuracy]) - 0.4)
+    path.write_text("\n".join(map(",".join, [header, *lines])))
+    cells = cells_of(folder)
+    low, high = plots.learning_curves(cells).axes[0].get_ylim()
+    for cell in cells:
+        values = cell.curve("test_accuracy")[1][:, -10:]
+        mean, deviation = values.mean(axis=0), values.std(axis=0, ddof=1)
+        assert low < min(mean - deviation)
+        assert max(mean + deviation) < high
+
+
 def test_every_layer_has_a_line(write_folder, tmp_path):
     cells = cells_of(write_folder(tmp_path / "run", model="vgg16", epochs=100))
     figure = plots.weight_growth(cells)
