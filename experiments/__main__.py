@@ -10,6 +10,7 @@ import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from experiments.errors import UserError
+from experiments.freed_memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from experiments.coefficients import Coefficient
@@ -29,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status."""
     # TFDS and its friends talk of TensorFlow, which reading needs not.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    keep_freed_memory()
     parser = _parser()
     options = parser.parse_args(arguments)
     try:

@@ -15,7 +15,6 @@ import numpy as np
 from rich.console import Console
 
 from experiments.config import Config
-from experiments.cpu import keep_freed_memory
 from experiments.datasets import SOURCES, Dataset
 from experiments.torch_steps import torch_steps
 from experiments.training import Member, make_training, stacked_coefficients
@@ -35,7 +34,6 @@ def run(rounds: int, torch: bool) -> None:
     Raises:
         UserError: if PyTorch is asked for and missing.
     """
-    keep_freed_memory()  # PyTorch's steps, too, gain by it.
     console = Console(highlight=False, soft_wrap=True)
     kind = jax.devices()[0].device_kind
     for model, (dataset, steps) in CASES.items():

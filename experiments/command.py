@@ -15,7 +15,6 @@ from experiments.cache import cache_folder
 from experiments.checkpoint import Checkpoints
 from experiments.coefficients import in_words
 from experiments.config import Config
-from experiments.cpu import keep_freed_memory
 from experiments.datasets import Dataset, load_dataset
 from experiments.loop import epochs_of, run_protocol
 from experiments.progress import Progress
@@ -56,12 +55,11 @@ def run(config: Config, out: Path, data_dir: str | None, tensorboard: bool) -> N
 
 
 def prepare(config: Config, data_dir: str | None) -> Dataset:
-    """Loads the data, and lets compiled programs and freed memory be kept.
+    """Loads the data, and lets compiled programs be kept.
 
     Raises:
         UserError: if the data cannot be had.
     """
-    keep_freed_memory()
     dataset = load_dataset(config.dataset, data_dir)
     # A second run compiles nothing anew.
     jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))

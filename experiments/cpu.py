@@ -1,32 +1,10 @@
-"""What makes a step fast on a CPU; on other devices none of it applies."""
+"""What XLA is told when it compiles for a CPU."""
 
 from __future__ import annotations
 
-import ctypes
 import functools
-import sys
 
 import jax
-
-# Names of <malloc.h>, which has them as numbers.
-M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8
-
-
-def keep_freed_memory() -> None:
-    """Lets the process keep what it frees, where the C library is glibc.
-
-    XLA allocates a program's scratch memory at every call. By default glibc gives a
-    block of that size back to the system at once, and each of its pages is then
-    found missing and cleared anew, in a step of the CNN for a third of its time.
-    """
-    if sys.platform != "linux":
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is None:
-        return
-    mallopt(M_MMAP_MAX, 0)  # No block is mapped, to be unmapped when it is freed.
-    mallopt(M_TRIM_THRESHOLD, -1)  # Never.
-    mallopt(M_ARENA_MAX, 1)  # The arenas of threads hold no blocks above 64 MiB.
 
 
 @functools.cache
