@@ -8,6 +8,9 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+OBSERVED = 500
+"""Test images on which hidden units are looked at."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Record:

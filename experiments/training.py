@@ -25,14 +25,12 @@ from experiments.datasets import Dataset
 from experiments.methods import METHODS, Setting
 from experiments.models import MODELS
 from experiments.protocols import PROTOCOLS
+from experiments.records import OBSERVED
 import swr_optax
 from swr_optax import RescalingPlan, metrics
 
 EVALUATION_BATCH = 500
 """Test images that are classified at once."""
-
-OBSERVED = 500
-"""Test images on which hidden units are looked at."""
 
 
 class Member(NamedTuple):

@@ -13,6 +13,7 @@ from xml.etree.ElementTree import Element
 from matplotlib.figure import Figure
 
 from experiments.protocols import PROTOCOLS
+from experiments.records import OBSERVED
 from experiments.reporting import plots, tables
 from experiments.reporting.cells import (
     Cell,
@@ -25,7 +26,6 @@ from experiments.reporting.cells import (
 from experiments.reporting.missing import missing
 from experiments.reporting.svg import svg_element
 from experiments.reporting.tables import Table
-from experiments.training import OBSERVED
 
 
 class _Drawing(NamedTuple):

@@ -89,16 +89,9 @@ def styles(cells: Sequence[Cell]) -> dict[Cell, Style]:
 
 def learning_curves(cells: Sequence[Cell]) -> Figure | None:
     """Test accuracy over all stages, as in the paper's figures 2 to 4."""
-    shown = _measured(cells, "test_accuracy")
-    if not shown:
-        return None
-    figure = _figure(0.6)
-    axes = figure.subplots()
-    _draw_curves(axes, shown, "test_accuracy", styles(cells))
-    _limit_accuracy(axes, shown)
-    _mark_changes(axes, shown)
-    axes.set_ylabel("test accuracy")
-    _legend(figure, shown, styles(cells))
+    figure = _across(cells, "test_accuracy")
+    if figure is not None:
+        _limit_accuracy(figure.axes[0], _measured(cells, "test_accuracy"))
     return figure
 
 
@@ -107,16 +100,7 @@ def weight_growth(cells: Sequence[Cell]) -> Figure | None:
     layered = [cell for cell in cells if _layers(cell)]
     if layered:
         return _layer_growth(layered)
-    shown = _measured(cells, "weight_growth")
-    if not shown:
-        return None
-    figure = _figure(0.6)
-    axes = figure.subplots()
-    _draw_curves(axes, shown, "weight_growth", styles(cells))
-    _mark_changes(axes, shown)
-    axes.set_ylabel("weight growth")
-    _legend(figure, shown, styles(cells))
-    return figure
+    return _across(cells, "weight_growth")
 
 
 def balancedness(cells: Sequence[Cell]) -> Figure | None:
@@ -291,6 +275,20 @@ def _band(cell: Cell, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if len(values) > 1 and cell.method in (*REFERENCES, "swr"):
         deviation = values.std(axis=0, ddof=1)
     return mean - deviation, mean + deviation
+
+
+def _across(cells: Sequence[Cell], column: str) -> Figure | None:
+    """A column over all stages, of all cells that have it."""
+    shown, named = _measured(cells, column), styles(cells)
+    if not shown:
+        return None
+    figure = _figure(0.6)
+    axes = figure.subplots()
+    _draw_curves(axes, shown, column, named)
+    _mark_changes(axes, shown)
+    axes.set_ylabel(column.replace("_", " "))
+    _legend(figure, shown, named)
+    return figure
 
 
 def _side_by_side(cells: Sequence[Cell], columns: Sequence[str]) -> Figure | None:
