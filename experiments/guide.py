@@ -19,7 +19,7 @@ from experiments.gallery import EXAMPLES, GALLERY, VECTORS
 from experiments.plan_figures import plans_figure, walk_figure
 import swr_optax
 from swr_optax import _rules
-from swr_optax._jaxpr_walk import CALLS
+from swr_optax.planning.degrees._jaxpr_walk import CALLS
 
 PAGE = Path(__file__).parent / "guide.md"
 

@@ -10,9 +10,9 @@ import jax
 from jax.extend import core
 import numpy as np
 
-from swr_optax._degrees import Requirement, Value, Walk
-from swr_optax._jaxpr_walk import INNER, run, unstacked
-from swr_optax._paths import named_leaves
+from swr_optax.planning._paths import named_leaves
+from swr_optax.planning.degrees._degrees import Requirement, Value, Walk
+from swr_optax.planning.degrees._jaxpr_walk import INNER, run, unstacked
 
 LETTERS = string.ascii_lowercase.replace("x", "")
 """Names for what equations compute; x is the network's input."""

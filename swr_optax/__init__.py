@@ -6,17 +6,22 @@ behind the optimiser.
 """
 
 from swr_optax import metrics
-from swr_optax._baselines import l2_init, reset_all, reset_head, shrink_and_perturb
-from swr_optax._check import Check, check
-from swr_optax._plan import Leaf, RescalingPlan
-from swr_optax._plan_rescaling import plan_rescaling
-from swr_optax._rescale import rescale
-from swr_optax._sequential_plan import SequentialLayer, sequential_plan
 from swr_optax._soft_weight_rescaling import (
     SoftWeightRescalingState,
     rescale_statistics,
     reset_reference_norms,
     soft_weight_rescaling,
+)
+from swr_optax.baselines import l2_init, reset_all, reset_head, shrink_and_perturb
+from swr_optax.planning import (
+    Check,
+    Leaf,
+    RescalingPlan,
+    SequentialLayer,
+    check,
+    plan_rescaling,
+    rescale,
+    sequential_plan,
 )
 
 __version__ = "0.1.0"

@@ -11,10 +11,10 @@ import numpy as np
 import optax
 from optax._src.base import NO_PARAMS_MSG
 
-from swr_optax._paths import is_masked
-from swr_optax._plan import RescalingPlan
-from swr_optax._rescale import factor_of, leaf_log_scalers, scaled
 from swr_optax.metrics._weight_norms import norms_of_weights, weight_norms
+from swr_optax.planning._paths import is_masked
+from swr_optax.planning._plan import RescalingPlan
+from swr_optax.planning._rescale import factor_of, leaf_log_scalers, scaled
 
 Coefficient: TypeAlias = jax.typing.ArrayLike | optax.Schedule
 """A number from 0 to 1, or a schedule: a function from step to such a number."""

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from swr_optax._paths import is_masked
-from swr_optax._plan import RescalingPlan
+from swr_optax.planning._paths import is_masked
+from swr_optax.planning._plan import RescalingPlan
 
 
 def weight_norms(params: optax.Params, plan: RescalingPlan) -> jax.Array:

@@ -8,7 +8,7 @@ import pytest
 from experiments.gallery import EXAMPLES, VECTORS, shape
 from experiments.walk_steps import walk_steps
 import swr_optax
-from swr_optax._constraints import solve_exponents
+from swr_optax.planning._constraints import solve_exponents
 
 
 @pytest.mark.parametrize("name", ["residual_mlp", "gelu_mlp"])

@@ -25,7 +25,7 @@ from jax.extend import core
 import jax.numpy as jnp
 import numpy as np
 
-from swr_optax._paths import module_of
+from swr_optax.planning._paths import module_of
 
 Degree = np.ndarray
 """A float64 vector with one exponent for each leaf."""

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from swr_optax._slices import FOLLOW, Place, follow
+from swr_optax.planning.degrees._slices import FOLLOW, Place, follow
 
 A, B = (2, 3, 4), (2, 3, 4)
 

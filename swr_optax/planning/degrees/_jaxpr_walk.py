@@ -8,9 +8,17 @@ from typing import Any, NamedTuple, TypeAlias
 from jax.extend import core
 import numpy as np
 
-from swr_optax._degrees import Rule, Value, Walk, is_neutral
-from swr_optax._rules import LOSSY, RULES, cast, keep, meet, product, unknown
-from swr_optax._slices import Place, follow, shape_of
+from swr_optax.planning.degrees._degrees import Rule, Value, Walk, is_neutral
+from swr_optax.planning.degrees._rules import (
+    LOSSY,
+    RULES,
+    cast,
+    keep,
+    meet,
+    product,
+    unknown,
+)
+from swr_optax.planning.degrees._slices import Place, follow, shape_of
 
 
 class Stack(NamedTuple):

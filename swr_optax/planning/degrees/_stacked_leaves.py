@@ -20,8 +20,8 @@ from typing import Any
 
 from jax.extend import core
 
-from swr_optax._jaxpr_walk import INNER
-from swr_optax._slices import Place, follow, shape_of
+from swr_optax.planning.degrees._jaxpr_walk import INNER
+from swr_optax.planning.degrees._slices import Place, follow, shape_of
 
 SMALLEST_RANK = 3
 """Of a stack of matrices."""

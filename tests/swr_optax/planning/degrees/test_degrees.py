@@ -6,9 +6,9 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
-from swr_optax._constraints import solve_exponents
-from swr_optax._degrees import Walk
-from swr_optax._jaxpr_walk import walk_network
+from swr_optax.planning._constraints import solve_exponents
+from swr_optax.planning.degrees._degrees import Walk
+from swr_optax.planning.degrees._jaxpr_walk import walk_network
 
 OPERATIONS = {
     "add": jnp.add,

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from swr_optax._constraints import solve_exponents
-from swr_optax._degrees import Walk
-from swr_optax._jaxpr_walk import INNER, walk_network
-from swr_optax._rules import RULES
+from swr_optax.planning._constraints import solve_exponents
+from swr_optax.planning.degrees._degrees import Walk
+from swr_optax.planning.degrees._jaxpr_walk import INNER, walk_network
+from swr_optax.planning.degrees._rules import RULES
 
 A = np.array([[1.5, -2.0, 3.0, 0.5], [2.0, 1.0, -0.3, 4.0], [-1.0, 2.5, 0.2, 6.0]])
 B = np.array([[0.7, 2.1, -1.2, 3.0], [-0.4, 5.0, 1.1, -2.0], [3.0, -0.9, 2.2, 0.8]])

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from swr_optax._degrees import Role
-from swr_optax._paths import named_leaves
-from swr_optax._plan import SOLE_OUTPUT, Leaf, RescalingPlan, check_inexact
+from swr_optax.planning._paths import named_leaves
+from swr_optax.planning._plan import SOLE_OUTPUT, Leaf, RescalingPlan, check_inexact
+from swr_optax.planning.degrees._degrees import Role
 
 
 class SequentialLayer(NamedTuple):

@@ -4,7 +4,7 @@ from hypothesis import given, settings, strategies as st
 import numpy as np
 import pytest
 
-from swr_optax._constraints import solve_exponents
+from swr_optax.planning._constraints import solve_exponents
 
 CHAIN = np.array(
     [  # w1, b1, w2, b2: b1 = w1, b2 = b1 + w2

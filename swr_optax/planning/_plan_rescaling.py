@@ -10,18 +10,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from swr_optax._constraints import Priority, solve_exponents, without_noise
-from swr_optax._degrees import Degree, Kind, Role, Walk
-from swr_optax._jaxpr_walk import (
+from swr_optax.planning._constraints import Priority, solve_exponents, without_noise
+from swr_optax.planning._outputs import output_names
+from swr_optax.planning._paths import named_leaves
+from swr_optax.planning._plan import Leaf, RescalingPlan, check_inexact, leaf_slices
+from swr_optax.planning.degrees._degrees import Degree, Kind, Role, Walk
+from swr_optax.planning.degrees._jaxpr_walk import (
     leaf_value,
     require_same_scale,
     unstacked,
     walk_network,
 )
-from swr_optax._outputs import output_names
-from swr_optax._paths import named_leaves
-from swr_optax._plan import Leaf, RescalingPlan, check_inexact, leaf_slices
-from swr_optax._stacked_leaves import stacked_lengths
+from swr_optax.planning.degrees._stacked_leaves import stacked_lengths
 
 UNMET = 1e-6
 """A requirement that E misses by more than this is reported."""

@@ -13,8 +13,15 @@ from jax.extend import core
 import jax.numpy as jnp
 import numpy as np
 
-from swr_optax._degrees import Degree, Kind, Rule, Value, Walk, is_neutral
-from swr_optax._slices import shape_of
+from swr_optax.planning.degrees._degrees import (
+    Degree,
+    Kind,
+    Rule,
+    Value,
+    Walk,
+    is_neutral,
+)
+from swr_optax.planning.degrees._slices import shape_of
 
 LARGEST_EPSILON = 1e-2
 """Numbers up to this size, added to a value, count as a numerical epsilon."""

@@ -7,8 +7,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from swr_optax._paths import named_leaves
-from swr_optax._plan import SOLE_OUTPUT
+from swr_optax.planning._paths import named_leaves
+from swr_optax.planning._plan import SOLE_OUTPUT
 
 
 def output_names(returned: Any, stats: Any) -> list[str | None]:

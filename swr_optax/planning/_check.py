@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from swr_optax._outputs import output_names
-from swr_optax._plan import RescalingPlan
-from swr_optax._rescale import leaf_log_scalers, rescale, scaled
 from swr_optax.metrics._proportionality import relative_deviation
+from swr_optax.planning._outputs import output_names
+from swr_optax.planning._plan import RescalingPlan
+from swr_optax.planning._rescale import leaf_log_scalers, rescale, scaled
 
 
 class Check(NamedTuple):

@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from swr_optax import _paths
-from swr_optax._constraints import Priority
-from swr_optax._degrees import Role
+from swr_optax.planning import _paths
+from swr_optax.planning._constraints import Priority
+from swr_optax.planning.degrees._degrees import Role
 
 
 @dataclasses.dataclass(frozen=True)

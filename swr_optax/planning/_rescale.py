@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from swr_optax._paths import is_masked
-from swr_optax._plan import RescalingPlan
+from swr_optax.planning._paths import is_masked
+from swr_optax.planning._plan import RescalingPlan
 
 
 def rescale(

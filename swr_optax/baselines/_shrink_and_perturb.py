@@ -1,0 +1,44 @@
+"""Shrink and perturb: part of the way to other parameters."""
+
+from __future__ import annotations
+
+import jax
+import optax
+
+
+def shrink_and_perturb(
+    params: optax.Params,
+    initial_params: optax.Params,
+    coefficient: float | jax.Array,
+) -> optax.Params:
+    r"""Moves a fraction of the way to other parameters, when the data change.
+
+    :math:`\theta \leftarrow (1 - \lambda) \theta + \lambda \theta_0`.
+
+    Example:
+        >>> import jax.numpy as jnp, swr_optax
+        >>> print(swr_optax.shrink_and_perturb(jnp.ones(2), jnp.zeros(2), 0.4))
+        [0.6 0.6]
+
+    Args:
+        params: the parameters now.
+        initial_params: parameters at or like those at initialisation.
+        coefficient: :math:`\lambda` from 0 (none) to 1 (all the way); unchecked
+            where it is traced.
+
+    Returns:
+        The new parameters.
+
+    Raises:
+        ValueError: if the coefficient is outside [0, 1].
+
+    References:
+        Ash and Adams, `On Warm-Starting Neural Network Training
+        <https://arxiv.org/abs/1910.08475>`_, 2020; with the initial parameters
+        as the perturbation, as in the paper on SWR.
+    """
+    if not isinstance(coefficient, jax.core.Tracer) and not 0 <= coefficient <= 1:
+        raise ValueError(f"coefficient must be from 0 to 1, not {coefficient:g}")
+    return jax.tree.map(
+        lambda p, p0: (1 - coefficient) * p + coefficient * p0, params, initial_params
+    )

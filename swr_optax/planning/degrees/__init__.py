@@ -1,0 +1,1 @@
+"""How every value of a network scales when its parameters are scaled."""
