@@ -18,8 +18,9 @@ from experiments.errors import UserError
 from experiments.gallery import EXAMPLES, GALLERY, VECTORS
 from experiments.plan_figures import plans_figure, walk_figure
 import swr_optax
-from swr_optax import _rules
-from swr_optax.planning.degrees._jaxpr_walk import CALLS
+from swr_optax.planning.degrees import _rules
+from swr_optax.planning.degrees._primitives import IDENTITIES, PRIMITIVES
+from swr_optax.planning.degrees._traversal import CALLS
 
 PAGE = Path(__file__).parent / "guide.md"
 
@@ -73,10 +74,12 @@ def with_blocks(page: str) -> str:
 def _rule_table() -> str:
     """The library's own rules, in the words of their docstrings."""
     primitives: dict[str, list[str]] = {}
-    for primitive, rule in _rules.RULES.items():
+    for primitive, entry in PRIMITIVES.items():
         # A rule with a parameter is made by the function that has the words.
-        maker = getattr(_rules, rule.__qualname__.partition(".")[0])
-        primitives.setdefault(_first_line(maker), []).append(primitive)
+        maker = getattr(_rules, entry.degree.__qualname__.partition(".")[0])
+        words = "Random bits: a constant, and not data." if entry.noise else None
+        primitives.setdefault(words or _first_line(maker), []).append(primitive)
+    primitives["Each result is its operand."] = sorted(IDENTITIES)
     primitives["What they contain is walked through in their place."] = list(CALLS)
     rows = [
         f"| {', '.join(f'`{name}`' for name in names)} | {words} |"

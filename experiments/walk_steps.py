@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import string
 from typing import Any, NamedTuple
 
@@ -11,8 +11,15 @@ from jax.extend import core
 import numpy as np
 
 from swr_optax.planning._paths import named_leaves
-from swr_optax.planning.degrees._degrees import Requirement, Value, Walk
-from swr_optax.planning.degrees._jaxpr_walk import INNER, run, unstacked
+from swr_optax.planning.degrees import (
+    INNER,
+    Known,
+    Requirement,
+    Value,
+    Walk,
+    walk_network,
+    whole,
+)
 
 LETTERS = string.ascii_lowercase.replace("x", "")
 """Names for what equations compute; x is the network's input."""
@@ -50,55 +57,44 @@ def walk_steps(
         The walk when it is done, and its steps.
     """
     leaves = [path for path, _ in named_leaves(params)]
-    count = len(leaves)
-    walk = Walk(paths=leaves, roles={}, scaled=[True] * count)
-    known: dict[core.Var, Value] = {}
-    names: dict[core.Var, str] = {}
+    walk = Walk(paths=leaves, roles={}, scaled=[True] * len(leaves))
     steps: list[Step] = []
+    # What is known of a value is one object from its equation to its last use.
+    names: list[tuple[Known, str]] = []
 
-    def read(atom: core.Var | core.Literal) -> tuple[Value, str]:
+    def name_of(known: Known, atom: core.Var | core.Literal) -> str:
         if isinstance(atom, core.Literal):
-            return walk.constant(atom.val), f"{atom.val:g}"
-        return known[atom], names[atom]
+            return f"{atom.val:g}"
+        for value, name in names:
+            if value is known:
+                return name
+        made_of = [*known.leaves] if isinstance(known, Value) else []
+        return leaves[made_of[0]] if made_of else "x"
 
-    def bind(var: core.Var, value: Value, name: str) -> None:
-        known[var], names[var] = value, name
-
-    def visit(jaxpr: core.Jaxpr) -> None:
-        for eqn in jaxpr.eqns:
-            if eqn.primitive.name in INNER:
-                inner = eqn.params[INNER[eqn.primitive.name]]
-                inner = getattr(inner, "jaxpr", inner)
-                for var, atom in zip(inner.invars, eqn.invars, strict=True):
-                    bind(var, *read(atom))
-                visit(inner)
-                for var, atom in zip(eqn.outvars, inner.outvars, strict=True):
-                    bind(var, *read(atom))
-            else:
-                steps.append(step(eqn))
-
-    def step(eqn: core.JaxprEqn) -> Step:
-        given = [atom for atom in eqn.invars if isinstance(atom, core.Var)]
-        alone = jaxpr.replace(invars=given, outvars=eqn.outvars, eqns=[eqn])
-        demanded = len(walk.requirements)
-        (found,) = run(walk, alone, [known[var] for var in given])
-        value = unstacked(walk, found)
-        result = LETTERS[len(steps)]
+    def observe(
+        eqn: core.JaxprEqn, operands: Sequence[Known], results: Sequence[Known]
+    ) -> None:
         primitive = eqn.primitive.name
+        if primitive in INNER:  # Its equations have been seen.
+            return
+        result = LETTERS[len(steps)]
+        texts = [
+            name_of(known, atom)
+            for known, atom in zip(operands, eqn.invars, strict=True)
+        ]
         if "y" in eqn.params:  # The exponent of a power.
             primitive += f"[{eqn.params['y']}]"
-        operands = [read(atom)[1] for atom in eqn.invars]
-        bind(eqn.outvars[0], value, result)
-        return Step(
-            result=result,
-            equation=" ".join([f"{result} =", primitive, *operands]),
-            degree=value.degree,
-            requirements=walk.requirements[demanded:],
+        names.append((results[0], result))
+        demanded = sum(len(step.requirements) for step in steps)
+        steps.append(
+            Step(
+                result=result,
+                equation=" ".join([f"{result} =", primitive, *texts]),
+                degree=whole(walk, results[0]).degree,
+                requirements=walk.requirements[demanded:],
+            )
         )
 
-    jaxpr = jax.make_jaxpr(fn)(params, x).jaxpr
-    start = [*walk.leaves, Value(walk.zero, data=True)]
-    for var, value, name in zip(jaxpr.invars, start, [*leaves, "x"], strict=True):
-        bind(var, value, name)
-    visit(jaxpr)
+    jaxpr = jax.make_jaxpr(fn)(params, x)
+    walk_network(walk, jaxpr, range(len(leaves)), observe)
     return walk, steps

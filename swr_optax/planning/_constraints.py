@@ -10,7 +10,8 @@ import numpy as np
 Priority = Literal["norms", "function"]
 
 TOLERANCE = 1e-9
-"""Sums of a few small fractions in float64 are exact to far below this."""
+"""Singular values up to this count as zero: sums of a few small fractions, in rows
+whose largest entry is 1, are exact to far below it in float64."""
 
 DENOMINATOR = 5040
 """All fractions with denominators up to ten are multiples of its inverse."""
@@ -23,6 +24,9 @@ def solve_exponents(
 
     With K the ``rows``, ``s`` the logarithms of the scalers of all leaves and
     ``log_c`` what is wanted for the weights among them:
+
+    Each row counts once, whatever its length and sign: what is demanded twice, or
+    of a square, is demanded once.
 
     - ``"norms"`` gives every weight exactly what is wanted and the other leaves
       the least-squares solution of :math:`K s = 0`, the smallest if there are
@@ -43,16 +47,16 @@ def solve_exponents(
     """
     columns = list(weights)
     leaves = rows.shape[1]
+    rows = _distinct(rows)
     if priority == "norms":
         rest = np.setdiff1d(np.arange(leaves), columns)
         exponents = np.zeros((leaves, len(columns)))
         exponents[columns] = np.eye(len(columns))
         if len(rest) and len(rows):
-            inverse = np.linalg.pinv(rows[:, rest], rcond=TOLERANCE)
-            exponents[rest] = -inverse @ rows[:, columns]
+            exponents[rest] = -_pseudo_inverse(rows[:, rest]) @ rows[:, columns]
     else:
         basis = _null_space(rows)
-        exponents = basis @ np.linalg.pinv(basis[columns], rcond=TOLERANCE)
+        exponents = basis @ _pseudo_inverse(basis[columns])
     return without_noise(exponents)
 
 
@@ -63,8 +67,28 @@ def without_noise(exponents: np.ndarray) -> np.ndarray:
     return np.where(near, fractions, exponents) + 0.0  # And -0.0 becomes 0.0.
 
 
+def _distinct(rows: np.ndarray) -> np.ndarray:
+    """The rows scaled so that the largest entry is 1 and the first one positive."""
+    rows = rows[rows.any(axis=1)]
+    if not len(rows):
+        return rows
+    first = rows[np.arange(len(rows)), (rows != 0).argmax(axis=1)]
+    scaled = rows / (np.sign(first) * np.abs(rows).max(axis=1))[:, None]
+    return np.unique(without_noise(scaled), axis=0)
+
+
+def _pseudo_inverse(matrix: np.ndarray) -> np.ndarray:
+    """As :func:`numpy.linalg.pinv`, but what counts as zero is absolute.
+
+    Relative to the largest, all that rounding leaves of zeros would be inverted.
+    """
+    left, values, right = np.linalg.svd(matrix, full_matrices=False)
+    rank = int(np.sum(values > TOLERANCE))
+    return (right[:rank].T / values[:rank]) @ left[:, :rank].T
+
+
 def _null_space(rows: np.ndarray) -> np.ndarray:
     """Orthonormal basis, as columns, of the vectors that all rows take to 0."""
     _, values, transposed = np.linalg.svd(rows)
-    rank = int(np.sum(values > TOLERANCE * max(values, default=0.0)))
+    rank = int(np.sum(values > TOLERANCE))
     return transposed[rank:].T

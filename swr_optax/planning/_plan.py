@@ -13,7 +13,7 @@ import numpy as np
 
 from swr_optax.planning import _paths
 from swr_optax.planning._constraints import Priority
-from swr_optax.planning.degrees._degrees import Role
+from swr_optax.planning.degrees import Role
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,6 +93,7 @@ class RescalingPlan:
     priority: Priority = "norms"
     unmet: tuple[str, ...] = ()
     approximations: tuple[str, ...] = ()
+    left_alone: tuple[str, ...] = ()
 
     @property
     def layers(self) -> tuple[Leaf, ...]:
@@ -140,6 +141,7 @@ class RescalingPlan:
                 outputs=tuple(fields.pop("outputs")),
                 unmet=tuple(fields.pop("unmet")),
                 approximations=tuple(fields.pop("approximations")),
+                left_alone=tuple(fields.pop("left_alone", ())),
                 **fields,
             )
         except (TypeError, KeyError, AttributeError, ValueError) as error:
@@ -266,11 +268,8 @@ def _report(plan: RescalingPlan) -> list[str]:
         scale = "·".join(f"c({factor})" for factor in factors) or "1: it stays"
         title = name if name == SOLE_OUTPUT else f"output {name}"
         lines.append(f"{title} × {scale}")
-    still = [
-        leaf.name for i, leaf in enumerate(plan.leaves) if not plan.exponents[i].any()
-    ]
     for title, words in (
-        ("left alone", still),
+        ("left alone", plan.left_alone),
         ("approximate", plan.approximations),
         ("unmet", plan.unmet),
     ):

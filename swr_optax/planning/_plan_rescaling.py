@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
+from jax.extend import core
 import jax.numpy as jnp
 import numpy as np
 
@@ -14,14 +15,16 @@ from swr_optax.planning._constraints import Priority, solve_exponents, without_n
 from swr_optax.planning._outputs import output_names
 from swr_optax.planning._paths import named_leaves
 from swr_optax.planning._plan import Leaf, RescalingPlan, check_inexact, leaf_slices
-from swr_optax.planning.degrees._degrees import Degree, Kind, Role, Walk
-from swr_optax.planning.degrees._jaxpr_walk import (
+from swr_optax.planning.degrees import (
+    Known,
+    Role,
+    Value,
+    Walk,
     leaf_value,
-    require_same_scale,
-    unstacked,
+    settled,
     walk_network,
+    whole,
 )
-from swr_optax.planning.degrees._stacked_leaves import stacked_lengths
 
 UNMET = 1e-6
 """A requirement that E misses by more than this is reported."""
@@ -113,89 +116,173 @@ def plan_rescaling(
         raise ValueError(
             f"priority must be one of {get_args(Priority)}, not {priority!r}"
         )
-    param_leaves = named_leaves(params)
-    for path, leaf in param_leaves:
-        check_inexact(path, leaf)
-    tree_leaves = param_leaves + named_leaves(stats)
-
-    trees = (params,) if stats is None else (params, stats)
-    jaxpr, shapes = jax.make_jaxpr(fn, return_shape=True)(*trees, *inputs)
-    lengths = stacked_lengths(jaxpr, len(tree_leaves))
-    leaves: list[Leaf] = []
-    scaled: list[bool] = []
-    places: list[int | slice] = []
-    for k, (path, leaf) in enumerate(tree_leaves):
-        role: Role = "statistic" if k >= len(param_leaves) else "unused"
-        if role == "unused" and exclude is not None and exclude(path):
-            role = "frozen"
-        slices = leaf_slices(path, tuple(jnp.shape(leaf)), role, lengths.get(k))
-        first, end = len(leaves), len(leaves) + len(slices)
-        places.append(slice(first, end) if k in lengths else first)
-        leaves += slices
-        inexact = jnp.issubdtype(jax.dtypes.result_type(leaf), jnp.inexact)
-        scaled += [inexact and role != "frozen"] * len(slices)
-
-    walk = Walk(
-        paths=[leaf.name for leaf in leaves],
-        roles={i: leaf.role for i, leaf in enumerate(leaves) if leaf.role != "unused"},
-        scaled=scaled,
-        told={} if role_fn is None else _told_roles(leaves, role_fn),
-    )
-    values = walk_network(walk, jaxpr, places)
-    if not walk.weights:
-        raise ValueError(
-            "fn multiplies its inputs by none of the parameters, so there is"
-            f" nothing to rescale; params has {len(param_leaves)} leaves: is fn the"
-            " whole forward pass of params?"
-        )
-
-    outputs: dict[str, Degree] = {}
-    measured = iter(places[len(param_leaves) :])
-    for name, value in zip(output_names(shapes, stats), values, strict=True):
-        if name is None:
-            require_same_scale(walk, leaf_value(walk, next(measured)), value)
-        else:
-            outputs[name] = unstacked(walk, value, f"returned in {name!r}").degree
+    network = _trace(fn, params, stats, inputs)
+    walked = _walk(network, exclude, role_fn)
+    walk, outputs = walked.walk, walked.outputs
     for name in keep_outputs:
         if name not in outputs:
             raise ValueError(
                 f"keep_outputs names {name!r}, but fn returns {', '.join(outputs)}"
             )
-        walk.require(outputs[name], f"output {name} must be kept")
-    exact = [r.row for r in walk.requirements if r.kind != "approximate"]
-    rows = np.unique(np.reshape(exact, (-1, len(leaves))), axis=0)
-    exponents = solve_exponents(rows, walk.weights, priority)
+        walk.require(outputs[name].degree, f"output {name} must be kept")
+    rows = [r.row for r in walk.requirements if r.kind != "approximate"]
+    exponents = solve_exponents(
+        np.reshape(rows, (-1, len(walk.paths))), walk.weights, priority
+    )
     groups = _groups(walk, group_fn)
-
-    def reported(*kinds: Kind) -> tuple[str, ...]:
-        return tuple(
-            dict.fromkeys(
-                requirement.words
-                for requirement in walk.requirements
-                if requirement.kind in kinds
-                and (
-                    requirement.kind == "unknown"
-                    or np.abs(requirement.row @ exponents).max() > UNMET
-                )
-            )
-        )
-
     return RescalingPlan(
         leaves=tuple(
-            dataclasses.replace(leaf, role=walk.roles.get(i, "unused"), group=groups[i])
-            for i, leaf in enumerate(leaves)
+            dataclasses.replace(leaf, role=role, group=group)
+            for leaf, role, group in zip(
+                walked.leaves, _roles(walked, exponents), groups, strict=True
+            )
         ),
         weights=tuple(walk.weights),
-        parameters=sum(leaf.role != "statistic" for leaf in leaves),
+        parameters=sum(leaf.role != "statistic" for leaf in walked.leaves),
         exponents=exponents,
         outputs=tuple(outputs),
         output_exponents=without_noise(
-            np.reshape([*outputs.values()], (-1, len(leaves))) @ exponents
+            np.reshape(
+                [value.degree for value in outputs.values()], (-1, len(walk.paths))
+            )
+            @ exponents
         ),
         priority=priority,
-        unmet=reported("exact", "unknown"),
-        approximations=reported("approximate"),
+        unmet=_unmet(walk, exponents),
+        approximations=_approximations(walk, exponents),
+        left_alone=_left_alone(walked, exponents),
     )
+
+
+# The network, and the walk through it.
+
+
+class _Network(NamedTuple):
+    """A network's jaxpr with the names of what goes in and comes out.
+
+    Attributes:
+        jaxpr: its first arguments are the leaves, the others the inputs.
+        leaves: path and value, or shape, of each leaf: parameters, then statistics.
+        parameters: how many of the leaves are parameters.
+        outputs: name of each output; None for an updated statistic.
+    """
+
+    jaxpr: core.ClosedJaxpr
+    leaves: list[tuple[str, Any]]
+    parameters: int
+    outputs: list[str | None]
+
+
+def _trace(
+    fn: Callable[..., Any], params: Any, stats: Any, inputs: Sequence[Any]
+) -> _Network:
+    param_leaves = named_leaves(params)
+    for path, leaf in param_leaves:
+        check_inexact(path, leaf)
+    trees = (params,) if stats is None else (params, stats)
+    jaxpr, shapes = jax.make_jaxpr(fn, return_shape=True)(*trees, *inputs)
+    return _Network(
+        jaxpr,
+        param_leaves + named_leaves(stats),
+        len(param_leaves),
+        output_names(shapes, stats),
+    )
+
+
+class _Walked(NamedTuple):
+    """What a walk through a network found.
+
+    Attributes:
+        walk: the requirements and roles.
+        leaves: the plan's leaves, without groups; roles are those that were given.
+        outputs: what is known of each output, by name.
+    """
+
+    walk: Walk
+    leaves: list[Leaf]
+    outputs: dict[str, Value]
+
+
+def _walk(
+    network: _Network,
+    exclude: Callable[[str], bool] | None,
+    role_fn: Callable[[str], Role | None] | None,
+) -> _Walked:
+    """Walks through a network, with stacks taken apart if there are any."""
+    for noise_is_data in (False, True):
+        walked = _walk_once(network, (), noise_is_data, exclude, role_fn)
+        stacks = [
+            leaf
+            for leaf in walked.walk.stacks.found()
+            if leaf >= network.parameters or _influences(walked.outputs) >> leaf & 1
+        ]
+        if stacks:
+            walked = _walk_once(network, stacks, noise_is_data, exclude, role_fn)
+        if walked.walk.weights:
+            return walked
+    raise ValueError(
+        "fn multiplies its inputs by none of the parameters, so there is nothing to"
+        f" rescale; params has {network.parameters} leaves: is fn the whole forward"
+        " pass of params?"
+    )
+
+
+def _walk_once(
+    network: _Network,
+    stacks: Sequence[int],
+    noise_is_data: bool,
+    exclude: Callable[[str], bool] | None,
+    role_fn: Callable[[str], Role | None] | None,
+) -> _Walked:
+    leaves: list[Leaf] = []
+    scaled: list[bool] = []
+    rows: list[int | slice] = []
+    for k, (path, leaf) in enumerate(network.leaves):
+        role: Role = "statistic" if k >= network.parameters else "unused"
+        if role == "unused" and exclude is not None and exclude(path):
+            role = "frozen"
+        shape = tuple(jnp.shape(leaf))
+        length = shape[0] if k in stacks else None
+        slices = leaf_slices(path, shape, role, length)
+        first, end = len(leaves), len(leaves) + len(slices)
+        rows.append(first if length is None else slice(first, end))
+        leaves += slices
+        inexact = jnp.issubdtype(jax.dtypes.result_type(leaf), jnp.inexact)
+        scaled += [inexact and role != "frozen"] * len(slices)
+    walk = Walk(
+        paths=[leaf.name for leaf in leaves],
+        roles={i: leaf.role for i, leaf in enumerate(leaves) if leaf.role != "unused"},
+        scaled=scaled,
+        told={} if role_fn is None else _told_roles(leaves, role_fn),
+        noise_is_data=noise_is_data,
+    )
+    results = walk_network(walk, network.jaxpr, rows)
+    outputs: dict[str, Value] = {}
+    measured = iter(rows[network.parameters :])
+    for name, known in zip(network.outputs, results, strict=True):
+        if name is None:
+            _require_same_scale(walk, leaf_value(walk, next(measured)), known)
+        else:
+            value = settled(walk, whole(walk, known, f"returned in {name!r}"))
+            walk.use_as_data(value)
+            outputs[name] = value
+    return _Walked(walk, leaves, outputs)
+
+
+def _require_same_scale(walk: Walk, given: Known, updated: Known) -> None:
+    """Demands that a running statistic and its update scale alike."""
+    if isinstance(given, Value) or isinstance(updated, Value):
+        pairs = [(whole(walk, given), whole(walk, updated))]
+    elif given.along == updated.along:
+        pairs = list(zip(given.slices, updated.slices, strict=True))
+    else:
+        pairs = [(whole(walk, given), whole(walk, updated))]
+    for before, after in pairs:
+        if not after.scale_free:
+            walk.require(
+                settled(walk, after).degree - before.degree,
+                f"{walk.name(before)} and its update must share one scale",
+            )
 
 
 def _told_roles(
@@ -236,3 +323,72 @@ def _groups(walk: Walk, group_fn: Callable[[str], str] | None) -> list[str]:
         by_layer[max(position_of.get(i, walk.layers.get(i, 0)), 0)]
         for i in range(len(walk.paths))
     ]
+
+
+# What the plan says of itself.
+
+
+def _roles(walked: _Walked, exponents: np.ndarray) -> list[Role]:
+    """Each leaf's role; what never meets the data may still follow a weight."""
+    return [
+        walked.walk.roles.get(i, "shift" if row.any() else "unused")
+        for i, row in enumerate(exponents)
+    ]
+
+
+def _unmet(walk: Walk, exponents: np.ndarray) -> tuple[str, ...]:
+    """The requirements that E misses, and all of what has no rule."""
+    return tuple(
+        dict.fromkeys(
+            requirement.words
+            for requirement in walk.requirements
+            if requirement.kind == "unknown"
+            or (requirement.kind == "exact" and _misses(requirement.row, exponents))
+        )
+    )
+
+
+def _approximations(walk: Walk, exponents: np.ndarray) -> tuple[str, ...]:
+    """Where a numerical epsilon meets a value that is rescaled."""
+    return tuple(
+        dict.fromkeys(
+            requirement.words
+            for requirement in walk.requirements
+            if requirement.kind == "approximate" and _misses(requirement.row, exponents)
+        )
+    )
+
+
+def _misses(row: np.ndarray, exponents: np.ndarray) -> bool:
+    return bool(np.abs(row @ exponents).max() > UNMET)
+
+
+def _left_alone(walked: _Walked, exponents: np.ndarray) -> tuple[str, ...]:
+    """The leaves that influence an output and never scale, with the reasons."""
+    walk = walked.walk
+    influences = _influences(walked.outputs)
+    return tuple(
+        f"{leaf.name}: {_reason(walk, i)}"
+        for i, leaf in enumerate(walked.leaves)
+        if influences >> i & 1 and not exponents[i].any()
+    )
+
+
+def _influences(outputs: Mapping[str, Value]) -> int:
+    """The leaves that influence an output, as bits."""
+    together = 0
+    for value in outputs.values():
+        together |= value.influences
+    return together
+
+
+def _reason(walk: Walk, leaf: int) -> str:
+    """Why a leaf never scales."""
+    if walk.roles.get(leaf) == "frozen":
+        return "excluded"
+    if not walk.scaled[leaf]:
+        return "not of a floating-point type"
+    rows = [r for r in walk.requirements if r.kind != "approximate" and r.row[leaf]]
+    if not rows:
+        return "no weight's scale calls for it"
+    return min(rows, key=lambda r: np.count_nonzero(r.row)).words

@@ -10,7 +10,7 @@ import numpy as np
 
 from swr_optax.planning._paths import named_leaves
 from swr_optax.planning._plan import SOLE_OUTPUT, Leaf, RescalingPlan, check_inexact
-from swr_optax.planning.degrees._degrees import Role
+from swr_optax.planning.degrees import Role
 
 
 class SequentialLayer(NamedTuple):

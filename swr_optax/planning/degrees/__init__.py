@@ -1,1 +1,29 @@
-"""How every value of a network scales when its parameters are scaled."""
+"""How every value of a network scales when its parameters are scaled.
+
+Start with ``_values.py``, which says what is known of a value, and ``_rules.py``;
+``_primitives.py`` is the table and ``_traversal.py`` the walk.
+"""
+
+from swr_optax.planning.degrees._traversal import (
+    INNER,
+    leaf_value,
+    settled,
+    walk_network,
+    whole,
+)
+from swr_optax.planning.degrees._values import Degree, Known, Requirement, Value
+from swr_optax.planning.degrees._walk import Role, Walk
+
+__all__ = [
+    "INNER",
+    "Degree",
+    "Known",
+    "Requirement",
+    "Role",
+    "Value",
+    "Walk",
+    "leaf_value",
+    "settled",
+    "walk_network",
+    "whole",
+]

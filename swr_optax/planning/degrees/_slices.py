@@ -1,22 +1,23 @@
 """Where the slices of an array are found again in what a primitive makes of it.
 
-Layers that ``vmap`` runs side by side, or that a scan runs one after another,
+Layers that ``vmap`` runs side by side, or that a loop runs one after another,
 keep their parameters in one array, a slice for each.  As long as every
-primitive on the way works on each slice alone, the slices' scales stay apart;
-the table here follows them through transposes, reshapes, batched products and
-grouped convolutions.
+primitive on the way works on each slice alone, the slices' scales stay apart.
+The functions here follow them through transposes, reshapes, batched products
+and grouped convolutions; the table of primitives names one for each.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+import itertools
 import math
 from typing import Any, NamedTuple
 
 from jax.extend import core
 
 
-class Place(NamedTuple):
+class SliceAxis(NamedTuple):
     """Where the slices of an array lie.
 
     Attributes:
@@ -33,23 +34,9 @@ class Place(NamedTuple):
     inner: int = 1
 
 
-Follow = Callable[[core.JaxprEqn, int, Place], Place | None]
-
-
-def follow(eqn: core.JaxprEqn, operand: int, place: Place) -> Place | None:
-    """Place in an equation's results of an operand's slices.
-
-    Args:
-        eqn: an equation; all of its results have their slices in one place.
-        operand: position of the operand.
-        place: where the slices are in it.
-
-    Returns:
-        Where they are in the results, or None if a result mixes the slices or
-        if nothing is known about the primitive.
-    """
-    rule = FOLLOW.get(eqn.primitive.name)
-    return None if rule is None else rule(eqn, operand, place)
+Follow = Callable[[core.JaxprEqn, int, SliceAxis], SliceAxis | None]
+"""From an equation, an operand's position and where the slices are in it to
+where they are in all of the results; None if a result mixes the slices."""
 
 
 def shape_of(atom: Any) -> tuple[int, ...]:
@@ -57,92 +44,112 @@ def shape_of(atom: Any) -> tuple[int, ...]:
     return tuple(getattr(atom.aval, "shape", ()))
 
 
-def _same(eqn: core.JaxprEqn, operand: int, place: Place) -> Place | None:
+def mixed(eqn: core.JaxprEqn, operand: int, along: SliceAxis) -> None:
+    """Slices are not followed: a result may mix them."""
+    del eqn, operand, along
+
+
+def elementwise(eqn: core.JaxprEqn, operand: int, along: SliceAxis) -> SliceAxis | None:
     """Each element of the result comes from that of the operand, broadcast."""
     before, after = shape_of(eqn.invars[operand]), shape_of(eqn.outvars[0])
-    kept = len(before) == len(after) and before[place.axis] == after[place.axis]
-    return place if kept else None
+    kept = len(before) == len(after) and before[along.axis] == after[along.axis]
+    return along if kept else None
 
 
-def _unless(*names: str) -> Follow:
+def unless_along(*names: str) -> Follow:
     """As it was, unless the axis is one of those that the parameters name."""
 
-    def rule(eqn: core.JaxprEqn, operand: int, place: Place) -> Place | None:
+    def rule(eqn: core.JaxprEqn, operand: int, along: SliceAxis) -> SliceAxis | None:
         rank = len(shape_of(eqn.invars[operand]))
         for name in names:
             axes = eqn.params[name]
             for axis in axes if isinstance(axes, tuple) else (axes,):
-                if axis % rank == place.axis:
+                if axis % rank == along.axis:
                     return None
-        return place
+        return along
 
     return rule
 
 
-def _without(name: str) -> Follow:
+def without_axes(name: str) -> Follow:
     """The axes that a parameter names are no longer there."""
 
-    def rule(eqn: core.JaxprEqn, operand: int, place: Place) -> Place | None:
+    def rule(eqn: core.JaxprEqn, operand: int, along: SliceAxis) -> SliceAxis | None:
         del operand
         gone = eqn.params[name]
-        if place.axis in gone:
+        if along.axis in gone:
             return None
-        return place._replace(axis=place.axis - sum(a < place.axis for a in gone))
+        return along._replace(axis=along.axis - sum(a < along.axis for a in gone))
 
     return rule
 
 
-def _where_untouched(eqn: core.JaxprEqn, operand: int, place: Place) -> Place | None:
+def where_whole(eqn: core.JaxprEqn, operand: int, along: SliceAxis) -> SliceAxis | None:
     """As it was, along an axis of which the result keeps the whole extent."""
     if operand > 0 and eqn.primitive.name in ("pad", "dynamic_slice"):
         return None
-    if eqn.primitive.name == "pad" and any(eqn.params["padding_config"][place.axis]):
+    if eqn.primitive.name == "pad" and any(eqn.params["padding_config"][along.axis]):
         return None
-    return _same(eqn, operand, place)
+    return elementwise(eqn, operand, along)
 
 
-def _windows(eqn: core.JaxprEqn, operand: int, place: Place) -> Place | None:
-    """As it was, along an axis on which the windows are single elements."""
-    single = eqn.params["window_dimensions"][place.axis] == 1
-    return _same(eqn, operand, place) if single else None
-
-
-def _broadcast(eqn: core.JaxprEqn, operand: int, place: Place) -> Place | None:
-    axis = eqn.params["broadcast_dimensions"][place.axis]
-    size = shape_of(eqn.invars[operand])[place.axis]
-    kept = shape_of(eqn.outvars[0])[axis] == size
-    return place._replace(axis=int(axis)) if kept else None
-
-
-def _transpose(eqn: core.JaxprEqn, operand: int, place: Place) -> Place:
+def stacked(eqn: core.JaxprEqn, operand: int, along: SliceAxis) -> SliceAxis:
+    """There is a new axis."""
     del operand
-    return place._replace(axis=tuple(eqn.params["permutation"]).index(place.axis))
+    return along._replace(axis=along.axis + (eqn.params["axis"] <= along.axis))
 
 
-def _reshape(eqn: core.JaxprEqn, operand: int, place: Place) -> Place | None:
+def unstacked(eqn: core.JaxprEqn, operand: int, along: SliceAxis) -> SliceAxis | None:
+    """One axis is gone."""
+    del operand
+    gone = eqn.params["axis"]
+    if along.axis == gone:
+        return None
+    return along._replace(axis=along.axis - (gone < along.axis))
+
+
+def windowed(eqn: core.JaxprEqn, operand: int, along: SliceAxis) -> SliceAxis | None:
+    """As it was, along an axis on which the windows are single elements."""
+    single = eqn.params["window_dimensions"][along.axis] == 1
+    return elementwise(eqn, operand, along) if single else None
+
+
+def broadcast(eqn: core.JaxprEqn, operand: int, along: SliceAxis) -> SliceAxis | None:
+    axis = eqn.params["broadcast_dimensions"][along.axis]
+    size = shape_of(eqn.invars[operand])[along.axis]
+    kept = shape_of(eqn.outvars[0])[axis] == size
+    return along._replace(axis=int(axis)) if kept else None
+
+
+def transposed(eqn: core.JaxprEqn, operand: int, along: SliceAxis) -> SliceAxis:
+    del operand
+    return along._replace(axis=tuple(eqn.params["permutation"]).index(along.axis))
+
+
+def reshaped(eqn: core.JaxprEqn, operand: int, along: SliceAxis) -> SliceAxis | None:
     """The axis that holds the same stride through the elements in their order."""
     before, after = shape_of(eqn.invars[operand]), shape_of(eqn.outvars[0])
-    axis = place.axis
+    axis = along.axis
     order = eqn.params["dimensions"]
     if order is not None:  # Transposed first.
         axis, before = tuple(order).index(axis), tuple(before[i] for i in order)
-    stride = place.inner * math.prod(before[axis + 1 :])
+    stride = along.inner * math.prod(before[axis + 1 :])
     behind = 1
     for axis in reversed(range(len(after))):
         inner, rest = divmod(stride, behind)
-        whole = inner > 0 and after[axis] % (inner * place.length) == 0
+        whole = inner > 0 and after[axis] % (inner * along.length) == 0
         if not rest and whole:
-            return Place(axis, place.length, inner)
+            return SliceAxis(axis, along.length, inner)
         behind *= after[axis]
     return None
 
 
-def _dot(eqn: core.JaxprEqn, operand: int, place: Place) -> Place | None:
+def contracted(eqn: core.JaxprEqn, operand: int, along: SliceAxis) -> SliceAxis | None:
     """First the batch axes, then those of the left that are free, then the right's."""
     contracting, batch = eqn.params["dimension_numbers"]
-    if place.axis in batch[operand]:
-        return place._replace(axis=tuple(batch[operand]).index(place.axis))
-    if place.axis in contracting[operand]:
+    if along.axis in batch[operand]:
+        return along._replace(axis=tuple(batch[operand]).index(along.axis))
+    if along.axis in contracting[operand]:
         return None
     free = [
         [
@@ -153,33 +160,33 @@ def _dot(eqn: core.JaxprEqn, operand: int, place: Place) -> Place | None:
         for k in (0, 1)
     ]
     before = len(batch[0]) + operand * len(free[0])
-    return place._replace(axis=before + free[operand].index(place.axis))
+    return along._replace(axis=before + free[operand].index(along.axis))
 
 
-def _convolution(eqn: core.JaxprEqn, operand: int, place: Place) -> Place | None:
+def convolved(eqn: core.JaxprEqn, operand: int, along: SliceAxis) -> SliceAxis | None:
     """Examples and the kernel's output features pass; groups take features along."""
     if eqn.params["batch_group_count"] > 1:
         return None
     numbers = eqn.params["dimension_numbers"]
     if operand == 1:
-        kept = place.axis == numbers.rhs_spec[0]
-        return place._replace(axis=numbers.out_spec[1]) if kept else None
-    if place.axis == numbers.lhs_spec[0]:
-        return place._replace(axis=numbers.out_spec[0])
+        kept = along.axis == numbers.rhs_spec[0]
+        return along._replace(axis=numbers.out_spec[1]) if kept else None
+    if along.axis == numbers.lhs_spec[0]:
+        return along._replace(axis=numbers.out_spec[0])
     groups = eqn.params["feature_group_count"]
-    features = shape_of(eqn.invars[0])[place.axis]
+    features = shape_of(eqn.invars[0])[along.axis]
     if (
-        place.axis == numbers.lhs_spec[1]
-        and features == place.length * place.inner
-        and groups % place.length == 0
+        along.axis == numbers.lhs_spec[1]
+        and features == along.length * along.inner
+        and groups % along.length == 0
     ):
         axis = numbers.out_spec[1]
-        inner = shape_of(eqn.outvars[0])[axis] // place.length
-        return Place(axis, place.length, inner)
+        inner = shape_of(eqn.outvars[0])[axis] // along.length
+        return SliceAxis(axis, along.length, inner)
     return None
 
 
-def _gather(eqn: core.JaxprEqn, operand: int, place: Place) -> Place | None:
+def gathered(eqn: core.JaxprEqn, operand: int, along: SliceAxis) -> SliceAxis | None:
     """Axes that are looked up whole, or one by one as ``vmap`` does."""
     numbers = eqn.params["dimension_numbers"]
     offset = tuple(numbers.offset_dims)
@@ -191,135 +198,48 @@ def _gather(eqn: core.JaxprEqn, operand: int, place: Place) -> Place | None:
     rank = len(shape_of(eqn.outvars[0]))
     looked_up = [axis for axis in range(rank) if axis not in offset]
     if operand == 0:
-        if place.axis in batching[0]:
-            position = batching[1][batching[0].index(place.axis)]
-            return place._replace(axis=looked_up[position])
-        size = shape_of(eqn.invars[0])[place.axis]
-        if eqn.params["slice_sizes"][place.axis] != size:
+        if along.axis in batching[0]:
+            position = batching[1][batching[0].index(along.axis)]
+            return along._replace(axis=looked_up[position])
+        size = shape_of(eqn.invars[0])[along.axis]
+        if eqn.params["slice_sizes"][along.axis] != size:
             return None
         gone = (*numbers.collapsed_slice_dims, *batching[0])
         window = [a for a in range(len(shape_of(eqn.invars[0]))) if a not in gone]
-        if place.axis not in window:
+        if along.axis not in window:
             return None
-        return place._replace(axis=offset[window.index(place.axis)])
-    return place._replace(axis=looked_up[place.axis]) if place.axis < indices else None
+        return along._replace(axis=offset[window.index(along.axis)])
+    return along._replace(axis=looked_up[along.axis]) if along.axis < indices else None
 
 
-FOLLOW: dict[str, Follow] = {
-    # One element of the result for one of each operand.
-    **dict.fromkeys(
-        [
-            "abs",
-            "acos",
-            "acosh",
-            "add",
-            "add_any",
-            "and",
-            "asin",
-            "asinh",
-            "atan",
-            "atan2",
-            "atanh",
-            "cbrt",
-            "ceil",
-            "clamp",
-            "complex",
-            "conj",
-            "convert_element_type",
-            "copy",
-            "cos",
-            "cosh",
-            "div",
-            "eq",
-            "erf",
-            "erf_inv",
-            "erfc",
-            "exp",
-            "exp2",
-            "expm1",
-            "floor",
-            "ge",
-            "gt",
-            "imag",
-            "integer_pow",
-            "is_finite",
-            "le",
-            "lgamma",
-            "log",
-            "log1p",
-            "logistic",
-            "lt",
-            "max",
-            "min",
-            "mul",
-            "name",
-            "ne",
-            "neg",
-            "nextafter",
-            "not",
-            "optimization_barrier",
-            "or",
-            "pow",
-            "real",
-            "reduce_precision",
-            "rem",
-            "round",
-            "rsqrt",
-            "select_n",
-            "sharding_constraint",
-            "sign",
-            "sin",
-            "sinh",
-            "sqrt",
-            "square",
-            "stop_gradient",
-            "sub",
-            "tan",
-            "tanh",
-            "xor",
-        ],
-        _same,
-    ),
-    # Axes come, go and change their order.
-    "broadcast_in_dim": _broadcast,
-    "transpose": _transpose,
-    "reshape": _reshape,
-    "squeeze": _without("dimensions"),
-    **dict.fromkeys(
-        [
-            "argmax",
-            "argmin",
-            "reduce_and",
-            "reduce_max",
-            "reduce_min",
-            "reduce_or",
-            "reduce_prod",
-            "reduce_sum",
-        ],
-        _without("axes"),
-    ),
-    # Whole along all axes but some.
-    "concatenate": _unless("dimension"),
-    "rev": _unless("dimensions"),
-    "sort": _unless("dimension"),
-    "split": _unless("axis"),
-    **dict.fromkeys(
-        [
-            "cumlogsumexp",
-            "cummax",
-            "cummin",
-            "cumprod",
-            "cumsum",
-        ],
-        _unless("axis"),
-    ),
-    **dict.fromkeys(["dynamic_slice", "pad", "slice"], _where_untouched),
-    **dict.fromkeys(
-        ["reduce_window_max", "reduce_window_min", "reduce_window_sum"], _windows
-    ),
-    # Sums of products.
-    "dot_general": _dot,
-    "conv_general_dilated": _convolution,
-    "gather": _gather,
-}
-"""How slices pass each primitive; any other one mixes them."""
+def taken(
+    eqn: core.JaxprEqn, along: SliceAxis, starts: Sequence[float | None] = ()
+) -> list[range] | None:
+    """Which slices each result holds, where an equation takes them apart.
+
+    Args:
+        eqn: the equation.
+        along: where the slices are in its first operand.
+        starts: its other operands, as far as they are known numbers.
+    """
+    shape = shape_of(eqn.invars[0])
+    if not shape or along != SliceAxis(along.axis, shape[along.axis]):
+        return None
+    axis, length, params = along.axis, along.length, eqn.params
+    match eqn.primitive.name:
+        case "slice":
+            strides = params["strides"] or [1] * len(shape)
+            bounds = params["start_indices"][axis], params["limit_indices"][axis]
+            return [range(*bounds, strides[axis])]
+        case "dynamic_slice":
+            start, size = starts[axis], params["slice_sizes"][axis]
+            if start is None:
+                return None
+            first = min(max(int(start), 0), length - size)
+            return [range(first, first + size)]
+        case "split" if params["axis"] == axis:
+            ends = itertools.accumulate(map(int, params["sizes"]), initial=0)
+            return [range(*bounds) for bounds in itertools.pairwise(ends)]
+        case "unstack" if params["axis"] == axis:
+            return [range(i, i + 1) for i in range(length)]
+    return None

@@ -42,6 +42,11 @@ def test_without_constraints_only_the_weights_scale():
 def test_each_priority_keeps_its_promise(seed, leaves, count, data):
     rng = np.random.default_rng(seed)
     rows = rng.integers(-2, 3, (count, leaves)).astype(float)
+    # A demand counts once, however often and with whatever factor it is made.
+    lengths = {tuple(np.abs(row)): np.abs(row).max() for row in rows if row.any()}
+    rows = [row / lengths[tuple(np.abs(row))] for row in rows if row.any()]
+    rows = [row * np.sign(row[np.flatnonzero(row)[0]]) for row in rows]
+    rows = np.reshape([*{tuple(row): row for row in rows}.values()], (-1, leaves))
     weights = data.draw(st.permutations(range(leaves)))
     weights = weights[: data.draw(st.integers(1, leaves))]
     wanted = rng.normal(size=len(weights))
@@ -53,11 +58,15 @@ def test_each_priority_keeps_its_promise(seed, leaves, count, data):
     if rest:  # Least squares: what is left is orthogonal to all that can move.
         np.testing.assert_allclose(rows[:, rest].T @ residual, 0, atol=1e-8)
 
+    repeated = np.concatenate([rows, -2 * rows])
+    exponents = solve_exponents(repeated, weights, "norms")
+    np.testing.assert_array_equal(exponents, solve_exponents(rows, weights, "norms"))
+
     t = solve_exponents(rows, weights, "function") @ wanted
     np.testing.assert_allclose(rows @ t, 0, atol=1e-8)
     # Nearest: what is missing of the wish is orthogonal to all that is allowed.
     projector = (
-        np.eye(leaves) - np.linalg.pinv(rows) @ rows if count else np.eye(leaves)
+        np.eye(leaves) - np.linalg.pinv(rows) @ rows if len(rows) else np.eye(leaves)
     )
     missing = np.zeros(leaves)
     missing[weights] = wanted - t[weights]
@@ -65,3 +74,10 @@ def test_each_priority_keeps_its_promise(seed, leaves, count, data):
 
     if np.abs(residual).max(initial=0) < 1e-9:  # Both promises can be kept.
         np.testing.assert_allclose(s, t, atol=1e-8)
+
+
+def test_what_rounding_leaves_of_a_weight_that_cannot_scale_is_nothing():
+    """Both weights are pinned; nothing follows them by 1e16."""
+    rows = np.array([[1.0, -1, 0, 0], [1.0, 0, -1, 0], [1.0, 0, 0, 0], [0.3, 0, 0, 1]])
+    exponents = solve_exponents(rows, [0, 3], "function")
+    np.testing.assert_array_equal(exponents, np.zeros((4, 2)))

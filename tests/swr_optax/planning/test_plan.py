@@ -23,10 +23,10 @@ Dense_0/kernel     576×100   classifier  Dense_0/bias, Dense_1/bias
 Dense_1/kernel     100×10    classifier  Dense_1/bias
 
 output × c(BatchNorm_1/scale)·c(Dense_0/kernel)·c(Dense_1/kernel)
-approximate: Conv_0 meets the constant 1e-05 in 'add': exact up to the order of that \
-number over the value
-approximate: Conv_1 meets the constant 1e-05 in 'add': exact up to the order of that \
-number over the value"""
+approximate: Conv_0 meets the constant 1e-05 in 'add': exact up to a share \
+of about 1e-05 over the value, such as 0.001 where the value is 0.01
+approximate: Conv_1 meets the constant 1e-05 in 'add': exact up to a share \
+of about 1e-05 over the value, such as 0.001 where the value is 0.01"""
 
 
 def test_prints_as_a_table():

@@ -244,13 +244,13 @@ def test_tanh_is_reported_by_one_priority_and_respected_by_the_other():
 
 def test_what_has_no_rule_is_left_alone_and_reported():
     def fn(params, x):
-        return jax.lax.bessel_i0e(params["w1"]) @ (x @ params["w2"]).T
+        return jax.lax.linalg.qr(params["w1"])[1] @ (x @ params["w2"]).T
 
     params = {"w1": jnp.ones((3, 4)), "w2": jnp.ones((3, 4))}
     plan = swr_optax.plan_rescaling(fn, params, jnp.ones((2, 3)))
     assert [layer.path for layer in plan.layers] == ["w2"]
     assert plan.unmet == (
-        "w1 feeds 'bessel_i0e', for which there is no rule: its scale must not change",
+        "w1 feeds 'qr', for which there is no rule: its scale must not change",
     )
 
 
@@ -407,7 +407,7 @@ def test_an_unknown_priority_is_refused():
 
 @pytest.mark.parametrize("priority", ["norms", "function"])
 def test_seven_billion_parameters_plan_in_seconds(priority):
-    script = Path(__file__).parents[1] / "plan_seven_billion.py"
+    script = Path(__file__).parents[2] / "plan_seven_billion.py"
     command = [sys.executable, script, priority]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -6,7 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from swr_optax.planning.degrees._slices import FOLLOW, Place, follow
+from swr_optax.planning.degrees import _slices
+from swr_optax.planning.degrees._primitives import PRIMITIVES
+from swr_optax.planning.degrees._slices import SliceAxis
 
 A, B = (2, 3, 4), (2, 3, 4)
 
@@ -45,7 +47,7 @@ CASES = {
     "reshape": (
         lambda a: a.reshape(6, 4),
         (A,),
-        {(0, 0): Place(0, 2, inner=3), (0, 1): Place(0, 3), (0, 2): 1},
+        {(0, 0): SliceAxis(0, 2, inner=3), (0, 1): SliceAxis(0, 3), (0, 2): 1},
     ),
     "reshape, back": (
         lambda a: lax.reshape(lax.reshape(a, (4, 6), (2, 0, 1)), (4, 2, 3)),
@@ -76,6 +78,21 @@ CASES = {
     "cummax": (lambda a: lax.cummax(a, 1), (A,), {(0, 0): 0, (0, 1): None}),
     "cummin": (lambda a: lax.cummin(a, 1), (A,), {(0, 0): 0, (0, 1): None}),
     "cumlogsumexp": (lambda a: lax.cumlogsumexp(a, 1), (A,), {(0, 0): 0, (0, 1): None}),
+    "stack": (
+        lambda a, b: jnp.stack([a, b], 1),
+        (A, B),
+        {(0, 0): 0, (1, 1): 2, (0, 2): 3},
+    ),
+    "unstack": (
+        lambda a: jnp.unstack(a, axis=1)[0],
+        (A,),
+        {(0, 0): 0, (0, 2): 1, (0, 1): None},
+    ),
+    "reduce_xor": (
+        lambda a: lax.reduce((a > 0).astype(int), 0, lax.bitwise_xor, (1,)),
+        (A,),
+        {},
+    ),
     "slice": (lambda a: a[:, 1:], (A,), {(0, 0): 0, (0, 1): None}),
     "dynamic_slice": (
         lambda a: lax.dynamic_slice(a, (0, 1, 0), (2, 2, 4)),
@@ -128,16 +145,16 @@ CASES = {
             (0, 3): None,
             (1, 3): 3,
             (1, 2): None,
-            (1, Place(3, 2, inner=2)): Place(3, 2, inner=2),
+            (1, SliceAxis(3, 2, inner=2)): SliceAxis(3, 2, inner=2),
         },
     ),
     "conv_general_dilated, grouped": (
         grouped,
         ((2, 5, 5, 4), (3, 3, 2, 6)),
         {
-            (0, Place(3, 2, inner=2)): Place(3, 2, inner=3),
+            (0, SliceAxis(3, 2, inner=2)): SliceAxis(3, 2, inner=3),
             (0, 3): None,
-            (1, Place(3, 2, inner=3)): Place(3, 2, inner=3),
+            (1, SliceAxis(3, 2, inner=3)): SliceAxis(3, 2, inner=3),
         },
     ),
     "gather": (lambda a: a[:, jnp.array([2, 0])], (A,), {(0, 0): 0, (0, 2): 2}),
@@ -154,7 +171,16 @@ CASES = {
 }
 
 
-ELEMENTWISE = [name for name, rule in FOLLOW.items() if rule is FOLLOW["add"]]
+FOLLOWED = {
+    name: entry.follow
+    for name, entry in PRIMITIVES.items()
+    if entry.follow is not _slices.mixed
+}
+ELEMENTWISE = [name for name, rule in FOLLOWED.items() if rule is _slices.elementwise]
+
+
+def follow(eqn, operand, along):
+    return FOLLOWED[eqn.primitive.name](eqn, operand, along)
 
 
 def equations(jaxpr):
@@ -205,7 +231,7 @@ def places_in(shape):
         for length in range(2, size + 1):
             for inner in range(1, size // length + 1):
                 if size % (length * inner) == 0:
-                    yield Place(axis, length, inner)
+                    yield SliceAxis(axis, length, inner)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -236,17 +262,18 @@ def test_follows_slices_where_it_can(case):
     eqn, operands = equation_of(case)
     for (k, before), after in CASES[case][2].items():
         if isinstance(before, int):
-            before = Place(before, np.shape(operands[k])[before])
+            before = SliceAxis(before, np.shape(operands[k])[before])
         if isinstance(after, int):
-            after = Place(after, before.length)
+            after = SliceAxis(after, before.length)
         assert follow(eqn, k, before) == after
 
 
 def test_every_rule_is_tested():
-    assert set(FOLLOW) - set(ELEMENTWISE) <= {case.split(",")[0] for case in CASES}
+    assert set(FOLLOWED) - set(ELEMENTWISE) <= {case.split(",")[0] for case in CASES}
 
 
 WITH_PARAMETERS = (
+    "bitcast_convert_type",
     "convert_element_type",
     "clamp",
     "imag",
@@ -255,10 +282,17 @@ WITH_PARAMETERS = (
     "reduce_precision",
     "round",
 )
+OF_BITS = (
+    "clz",
+    "population_count",
+    "shift_left",
+    "shift_right_arithmetic",
+    "shift_right_logical",
+)
 FUNCTIONS = [
     name
     for name in ELEMENTWISE
-    if hasattr(lax, name) and name not in (*WITH_PARAMETERS, "select_n")
+    if hasattr(lax, name) and name not in (*WITH_PARAMETERS, "select_n", *OF_BITS)
 ]
 
 

@@ -7,8 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from swr_optax.planning._constraints import solve_exponents
-from swr_optax.planning.degrees._degrees import Walk
-from swr_optax.planning.degrees._jaxpr_walk import walk_network
+from swr_optax.planning.degrees import Walk, walk_network
 
 OPERATIONS = {
     "add": jnp.add,
