@@ -368,7 +368,7 @@ def _left_alone(walked: _Walked, exponents: np.ndarray) -> tuple[str, ...]:
     walk = walked.walk
     influences = _influences(walked.outputs)
     return tuple(
-        f"{leaf.name}: {_reason(walk, i)}"
+        f"{leaf.name}, since {_reason(walk, i)}"
         for i, leaf in enumerate(walked.leaves)
         if influences >> i & 1 and not exponents[i].any()
     )
@@ -385,10 +385,10 @@ def _influences(outputs: Mapping[str, Value]) -> int:
 def _reason(walk: Walk, leaf: int) -> str:
     """Why a leaf never scales."""
     if walk.roles.get(leaf) == "frozen":
-        return "excluded"
+        return "it is excluded"
     if not walk.scaled[leaf]:
-        return "not of a floating-point type"
+        return "it is not of a floating-point type"
     rows = [r for r in walk.requirements if r.kind != "approximate" and r.row[leaf]]
     if not rows:
-        return "no weight's scale calls for it"
+        return "nothing that scales requires it to"
     return min(rows, key=lambda r: np.count_nonzero(r.row)).words

@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 import math
 from typing import Any, TypeAlias
 
+import jax
+from jax import lax
 from jax.extend import core
 import jax.numpy as jnp
 import numpy as np
@@ -33,7 +35,9 @@ SCALE_FREE = frozenset({0, math.inf, -math.inf, math.nan})
 
 
 def numbers_in(value: Any) -> Numbers:
-    """The numbers in a concrete array."""
+    """The numbers in an array, unless it is large or not known yet."""
+    if isinstance(value, jax.core.Tracer):
+        return None
     dtype = jnp.result_type(value)
     known = jnp.issubdtype(dtype, jnp.number) or jnp.issubdtype(dtype, jnp.bool_)
     if not known or not 0 < np.size(value) <= LARGEST_CONSTANT:
@@ -85,6 +89,23 @@ def combined(eqn: core.JaxprEqn, operands: Sequence[Numbers]) -> Numbers:
     """Sums of multiples: of zeros zero, of scale-free numbers scale-free."""
     del eqn
     return _free(operands[0])
+
+
+def padded(eqn: core.JaxprEqn, operands: Sequence[Numbers]) -> Numbers:
+    """Extremes or sums within windows, which may hold nothing but padding."""
+    del eqn
+    return SCALE_FREE if is_scale_free(operands[0]) else None
+
+
+def looked_up(eqn: core.JaxprEqn, operands: Sequence[Numbers]) -> Numbers:
+    """Entries of a table, or what stands for positions outside it."""
+    if eqn.params["mode"] != lax.GatherScatterMode.FILL_OR_DROP:
+        return operands[0]
+    fill = eqn.params["fill_value"]
+    if fill is None:
+        inexact = jnp.issubdtype(dtype_of(eqn.outvars[0]), jnp.inexact)
+        return union([operands[0], frozenset({math.nan})]) if inexact else None
+    return union([operands[0], numbers_in(fill)])
 
 
 def multiplied(eqn: core.JaxprEqn, operands: Sequence[Numbers]) -> Numbers:
@@ -187,6 +208,13 @@ def exponentiated(eqn: core.JaxprEqn, operands: Sequence[Numbers]) -> Numbers:
 def dtype_of(atom: Any) -> np.dtype[Any]:
     """Type of an equation's operand or result; of a random key, not NumPy's."""
     return atom.aval.dtype
+
+
+def complex_of(real: np.ndarray, imaginary: np.ndarray) -> np.ndarray:
+    """Complex numbers of two parts, infinite or not."""
+    result = np.zeros(real.shape, np.complex128)
+    result.real, result.imag = real, imaginary
+    return result
 
 
 def _as_set(array: np.ndarray) -> Numbers:

@@ -160,7 +160,9 @@ PRIMITIVES: dict[str, Primitive] = {
     "dynamic_slice": _rearrange(_slices.where_whole),
     "split": _rearrange(_slices.unless_along("axis")),
     "unstack": _rearrange(_slices.unstacked),
-    "gather": Primitive(_rules.lookup, _slices.gathered, contents=slice(1)),
+    "gather": Primitive(
+        _rules.lookup, _slices.gathered, _numbers.looked_up, contents=slice(1)
+    ),
     "top_k": _rearrange(),
     "approx_top_k": _rearrange(),
     "sort": Primitive(
@@ -175,7 +177,7 @@ PRIMITIVES: dict[str, Primitive] = {
     "cummin": Primitive(_rules.keep, _slices.unless_along("axis"), among),
     **dict.fromkeys(
         ["reduce_window_sum", "reduce_window_max", "reduce_window_min"],
-        Primitive(_rules.keep, _slices.windowed, _COMBINED),
+        Primitive(_rules.keep, _slices.windowed, _numbers.padded),
     ),
     "fft": Primitive(_rules.keep, numbers=_COMBINED),
     # The same, across devices or a mapped axis.
@@ -196,7 +198,7 @@ PRIMITIVES: dict[str, Primitive] = {
     "min": _elementwise(_rules.agree, computed(np.minimum, of_integers=True)),
     "clamp": _elementwise(_rules.agree, computed(_clip, of_integers=True)),
     "rem": _elementwise(_rules.agree),
-    "complex": _elementwise(_rules.agree, computed(lambda x, y: x + 1j * y)),
+    "complex": _elementwise(_rules.agree, computed(_numbers.complex_of)),
     "concatenate": Primitive(_rules.place, _slices.unless_along("dimension"), among),
     "stack": Primitive(_rules.place, _slices.stacked, among),
     "pad": Primitive(_rules.place, _slices.where_whole, among),

@@ -184,7 +184,7 @@ def agree_up_to_epsilon(
     name = eqn.primitive.name
     value = meet(walk, name, large)
     number = max(abs(float(n)) for n in small[0].numbers or ())
-    exact = walk.requirement(value.degree, _must_agree(walk, name, value, small[0]))
+    exact = walk.requirement(value.degree, must_agree(walk, name, value, small[0]))
     approximate = walk.requirement(
         value.degree,
         f"{walk.name(value)} meets the constant {number:.3g} in {name!r}: exact up to"
@@ -216,11 +216,12 @@ def meet(walk: Walk, name: str, operands: Sequence[Value]) -> Value:
     for value in bound:
         row = first.degree - value.degree
         if row.any():
-            walk.require(row, _must_agree(walk, name, first, value))
+            walk.require(row, must_agree(walk, name, first, value))
     return first
 
 
-def _must_agree(walk: Walk, name: str, first: Value, second: Value) -> str:
+def must_agree(walk: Walk, name: str, first: Value, second: Value) -> str:
+    """In words that two values must have one degree, for a primitive of this name."""
     pair = f"{walk.name(first)} and {walk.name(second)} meet"
     if walk.name(first) == walk.name(second):
         pair = f"different powers of {walk.name(first)} meet"
@@ -237,10 +238,7 @@ def place(walk: Walk, eqn: core.JaxprEqn, operands: Sequence[Value]) -> Value:
 
 def select(walk: Walk, eqn: core.JaxprEqn, operands: Sequence[Value]) -> Value:
     """The cases must agree; the first operand, which has no scale, chooses."""
-    which, *cases = operands
-    if which.numbers is not None:
-        cases = [cases[int(number)] for number in which.numbers]
-    return place(walk, eqn, cases)
+    return place(walk, eqn, operands[1:])
 
 
 def compare(walk: Walk, eqn: core.JaxprEqn, operands: Sequence[Value]) -> Degree:

@@ -24,7 +24,7 @@ from swr_optax.planning.degrees._primitives import (
     UNKNOWN,
     Primitive,
 )
-from swr_optax.planning.degrees._rules import cast, keep, meet
+from swr_optax.planning.degrees._rules import cast, keep, meet, must_agree
 from swr_optax.planning.degrees._slices import SliceAxis, shape_of, taken
 from swr_optax.planning.degrees._values import Known, Stack, Value, alike
 from swr_optax.planning.degrees._walk import Walk
@@ -116,8 +116,8 @@ class _Traversal:
             return known[atom]
 
         for eqn in jaxpr.eqns:
-            if not eqn.outvars:  # Prints and the like change no output.
-                continue
+            if not eqn.outvars and not _writes(eqn):
+                continue  # Prints and the like change no output.
             operands = [read(atom) for atom in eqn.invars]
             results = self.apply(eqn, operands)
             if self.observer is not None:
@@ -179,6 +179,11 @@ class _Traversal:
         return [Stack(slices, along) for slices in zip(*rows, strict=True)]
 
 
+def _writes(eqn: core.JaxprEqn) -> bool:
+    """Whether an equation may write into a mutable array."""
+    return any(hasattr(atom.aval, "inner_aval") for atom in eqn.invars)
+
+
 # One equation without jaxprs of its own.
 
 
@@ -186,6 +191,8 @@ def _apply_entry(
     walk: Walk, eqn: core.JaxprEqn, primitive: Primitive, operands: Sequence[Value]
 ) -> list[Value]:
     """Values of one equation's results, by the entry of its primitive."""
+    if eqn.primitive.name == "select_n":
+        operands = _possible_cases(operands)
     if primitive.separate:
         results = [_result(walk, eqn, primitive, [value]) for value in operands]
         # The keys of a sort choose where the others' entries go.
@@ -249,6 +256,14 @@ def _result(
         epsilons=epsilons,
         axes=_axes_of_results(walk, eqn, primitive, operands),
     )
+
+
+def _possible_cases(operands: Sequence[Value]) -> list[Value]:
+    """The operands of a selection, without cases that are never selected."""
+    which, *cases = operands
+    if which.numbers is not None:
+        cases = [case for i, case in enumerate(cases) if i in which.numbers]
+    return [which, *cases]
 
 
 def _by_data(walk: Walk, value: Value) -> bool:
@@ -559,11 +574,8 @@ def _joined_value(walk: Walk, before: Value, after: Value) -> Value:
     data = walk.is_data(before) or walk.is_data(after)
     degree = after.degree if before.scale_free else before.degree
     if not after.scale_free:
-        walk.require(
-            degree - after.degree,
-            f"{walk.name(before)} and {walk.name(after)} meet in 'while' and must share"
-            " one scale",
-        )
+        words = must_agree(walk, "while", before, after)
+        walk.require(degree - after.degree, words)
     numbers = union([before.numbers, after.numbers])
     if numbers is not None and numbers != before.numbers:
         numbers = frozenset(SCALE_FREE) if is_scale_free(numbers) else None
