@@ -128,11 +128,12 @@ def simplest(values: Sequence[Value]) -> Value:
     """The one that stands for all where values of different degrees meet.
 
     Data come before parameters, since a shift follows the data to which it is
-    added, and then the simplest degree, since a branch of a residual network
-    follows the trunk.  The order of the values does not matter.
+    added, and then the simplest degree and the earliest layer, since a branch of
+    a residual network follows the trunk.  The order of the values does not matter.
     """
 
     def order(value: Value) -> tuple[object, ...]:
-        return not value.data, np.count_nonzero(value.degree), *-value.degree
+        degree = value.degree
+        return not value.data, np.count_nonzero(degree), value.layer, *-degree
 
     return min(values, key=order)

@@ -169,10 +169,11 @@ class Walk:
 
     def name(self, value: Value) -> str:
         """A value in words."""
-        if value.leaves:
+        if value.leaves and not self.is_data(value):
             return " with ".join(self.paths[leaf] for leaf in sorted(value.leaves))
-        if value.layer >= 0:
-            return _module_of(self.paths[self.weights[value.layer]])
+        layer = self.layer_of(value)
+        if layer >= 0:
+            return _module_of(self.paths[self.weights[layer]])
         number = only_number(value.numbers)
         if number is not None:
             return f"the number {number:g}"
