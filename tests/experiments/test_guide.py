@@ -25,7 +25,7 @@ def test_what_is_stale_is_replaced():
 
 def test_its_rules_are_the_librarys():
     assert "| `div` | Degrees subtract. |" in TEXT
-    assert "`integer_pow` | Degree times a fixed exponent" in TEXT
+    assert "`integer_pow`, `cholesky` | Degree times a fixed exponent" in TEXT
 
 
 def test_the_guide_is_written_whole(tmp_path):

@@ -7,6 +7,7 @@ known of an array is a small set that holds each of its entries, or nothing.
 
 from __future__ import annotations
 
+import cmath
 from collections.abc import Callable, Sequence
 import math
 from typing import Any, TypeAlias
@@ -109,12 +110,18 @@ def looked_up(eqn: core.JaxprEqn, operands: Sequence[Numbers]) -> Numbers:
 
 
 def multiplied(eqn: core.JaxprEqn, operands: Sequence[Numbers]) -> Numbers:
-    """Sums of products, of which one scale-free factor makes scale-free ones."""
+    """Sums of products, of which one scale-free factor makes scale-free ones.
+
+    What is not known, such as data and parameters, is taken to be finite.
+    """
     del eqn
-    for numbers in operands[:2]:
-        if is_scale_free(numbers):
-            return _free(numbers)
-    return None
+    left, right = operands[:2]
+    if not (is_scale_free(left) or is_scale_free(right)):
+        return None
+    finite = all(
+        numbers is None or all(map(cmath.isfinite, numbers)) for numbers in operands
+    )
+    return ZERO if finite and ZERO in (left, right) else SCALE_FREE
 
 
 def _free(numbers: Numbers) -> Numbers:

@@ -209,7 +209,7 @@ def _is_epsilon(value: Value) -> bool:
 
 def meet(walk: Walk, name: str, operands: Sequence[Value]) -> Value:
     """One of some values that must have one degree, to stand for all of them."""
-    bound = [value for value in operands if not value.scale_free]
+    bound = [walk.as_data(value) for value in operands if not value.scale_free]
     if not bound:
         return operands[0]._replace(degree=walk.zero)
     first = simplest(bound)

@@ -106,6 +106,14 @@ class Walk:
         """Whether a value is data, or used as data are though made of leaves."""
         return value.data or not self._used_as_data.isdisjoint(value.chosen)
 
+    def as_data(self, value: Value) -> Value:
+        """A value that is used as data are, as data."""
+        if value.data or not self.is_data(value):
+            return value
+        nothing = frozenset[int]()
+        layer = self.layer_of(value)
+        return value._replace(data=True, leaves=nothing, chosen=nothing, layer=layer)
+
     def multiply(self, left: Value, right: Value) -> None:
         """Notes that leaves may meet the data in a product."""
         if not (self.is_data(left) or self.is_data(right)):
@@ -169,11 +177,11 @@ class Walk:
 
     def name(self, value: Value) -> str:
         """A value in words."""
-        if value.leaves and not self.is_data(value):
+        value = self.as_data(value)
+        if value.leaves:
             return " with ".join(self.paths[leaf] for leaf in sorted(value.leaves))
-        layer = self.layer_of(value)
-        if layer >= 0:
-            return _module_of(self.paths[self.weights[layer]])
+        if value.layer >= 0:
+            return _module_of(self.paths[self.weights[value.layer]])
         number = only_number(value.numbers)
         if number is not None:
             return f"the number {number:g}"

@@ -54,7 +54,7 @@ UNARY = {
     "conj": jnp.conj,
     "to half": lambda c: c.real.astype(jnp.bfloat16),
     "to integer": lambda c: jnp.clip(jnp.nan_to_num(c.real), -9, 9).astype(jnp.int8),
-    "to bool": lambda c: c.astype(bool),
+    "to bool": lambda c: c.real.astype(bool),
     "to float": lambda c: c.real.astype(jnp.float32),
     "sum": jnp.sum,
     "cumsum": lambda c: jnp.cumsum(jnp.atleast_1d(c)),
