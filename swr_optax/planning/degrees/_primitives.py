@@ -199,9 +199,11 @@ PRIMITIVES: dict[str, Primitive] = {
     "clamp": _elementwise(_rules.agree, computed(_clip, of_integers=True)),
     "rem": _elementwise(_rules.agree),
     "complex": _elementwise(_rules.agree, computed(_numbers.complex_of)),
-    "concatenate": Primitive(_rules.place, _slices.unless_along("dimension"), among),
-    "stack": Primitive(_rules.place, _slices.stacked, among),
-    "pad": Primitive(_rules.place, _slices.where_whole, among),
+    "concatenate": Primitive(
+        _rules.side_by_side, _slices.unless_along("dimension"), among
+    ),
+    "stack": Primitive(_rules.side_by_side, _slices.stacked, among),
+    "pad": Primitive(_rules.side_by_side, _slices.where_whole, among),
     "select_n": Primitive(
         _rules.select, _slices.elementwise, among, contents=slice(1, None)
     ),

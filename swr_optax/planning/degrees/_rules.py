@@ -228,7 +228,7 @@ def must_agree(walk: Walk, name: str, first: Value, second: Value) -> str:
     return f"{pair} in {name!r} and must share one scale"
 
 
-def place(walk: Walk, eqn: core.JaxprEqn, operands: Sequence[Value]) -> Value:
+def side_by_side(walk: Walk, eqn: core.JaxprEqn, operands: Sequence[Value]) -> Value:
     """Operands stand side by side in the result and must agree."""
     if any(walk.is_data(value) for value in operands):
         for value in operands:
@@ -238,7 +238,7 @@ def place(walk: Walk, eqn: core.JaxprEqn, operands: Sequence[Value]) -> Value:
 
 def select(walk: Walk, eqn: core.JaxprEqn, operands: Sequence[Value]) -> Value:
     """The cases must agree; the first operand, which has no scale, chooses."""
-    return place(walk, eqn, operands[1:])
+    return side_by_side(walk, eqn, operands[1:])
 
 
 def compare(walk: Walk, eqn: core.JaxprEqn, operands: Sequence[Value]) -> Degree:
@@ -249,7 +249,7 @@ def compare(walk: Walk, eqn: core.JaxprEqn, operands: Sequence[Value]) -> Degree
 
 def update(walk: Walk, eqn: core.JaxprEqn, operands: Sequence[Value]) -> Value:
     """The array and what is written into it must agree; the rest are indices."""
-    return place(walk, eqn, operands[:2])
+    return side_by_side(walk, eqn, operands[:2])
 
 
 def scatter(walk: Walk, eqn: core.JaxprEqn, operands: Sequence[Value]) -> Value:
@@ -257,7 +257,7 @@ def scatter(walk: Walk, eqn: core.JaxprEqn, operands: Sequence[Value]) -> Value:
     array, _, updates = operands
     if eqn.params["update_jaxpr"] is not None:  # Any function, as of `apply`.
         return array._replace(degree=unknown(walk, eqn, operands))
-    return place(walk, eqn, [array, updates])
+    return side_by_side(walk, eqn, [array, updates])
 
 
 def scatter_sum(walk: Walk, eqn: core.JaxprEqn, operands: Sequence[Value]) -> Value:

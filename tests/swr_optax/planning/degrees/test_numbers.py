@@ -139,21 +139,19 @@ def holds(numbers, array):
     """Whether each entry of an array is in a set, up to its own rounding."""
     array = np.atleast_1d(np.asarray(array))
     exact = array.dtype.kind in "biu"
-    for entry in array.ravel().astype(np.complex128):
-        close = (
-            (np.isnan(entry) and np.isnan(complex(n)))
-            or entry == n
-            or (
-                not exact
-                and np.isclose(
-                    entry, complex(n), rtol=1e-2 if array.itemsize < 4 else 1e-5
-                )
-            )
-            for n in numbers
+    rounding = 1e-2 if array.itemsize < 4 else 1e-5
+
+    def same(entry, number):
+        return (
+            (np.isnan(entry) and np.isnan(number))
+            or entry == number
+            or (not exact and np.isclose(entry, number, rounding, 0.1 * rounding))
         )
-        if not any(close):
-            return False
-    return True
+
+    return all(
+        any(same(entry, complex(number)) for number in numbers)
+        for entry in array.ravel().astype(np.complex128)
+    )
 
 
 @given(
