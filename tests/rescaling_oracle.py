@@ -1,0 +1,488 @@
+"""What a plan promises of a program, checked by arithmetic alone.
+
+A plan says how all leaves of a network follow the scalers of its weights, and by
+what its outputs are multiplied then.  That is checked here by multiplying the
+leaves by hand, in float64, and running the network before and after; nothing of the
+package takes part but the plan itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+import dataclasses
+import math
+import re
+from typing import Any
+import warnings
+
+import jax
+from jax.extend import core
+import jax.numpy as jnp
+import numpy as np
+
+import random_programs
+from random_programs import BATCHED, LONG, SILENT, UNROLLED, Program
+import swr_optax
+
+ROUNDING = 1e-7
+"""Larger deviations than this, in float64, are none of rounding."""
+
+NUDGE = 1e-13
+"""A program is ill-conditioned if inputs that change by this, relatively, ..."""
+
+NUDGED = 1e-8
+"""... change its outputs by more than this."""
+
+EXTREME = 1e30
+"""Larger numbers, or smaller than its inverse, are too near to overflow."""
+
+LARGEST_LOG_SCALER = 0.3
+
+EPSILONS = 30.0
+"""An approximation may matter by this many times what its small numbers matter."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Broken:
+    """A promise that a plan does not keep.
+
+    Attributes:
+        promise: which one, in short.
+        details: what the plan says and what was found.
+        size: how far it is off.
+    """
+
+    promise: str
+    details: str
+    size: float = math.inf
+
+
+@dataclasses.dataclass
+class Verdict:
+    """What was found out about one program.
+
+    Attributes:
+        skipped: why it was not looked into, or empty.
+        broken: the promises that its plans break.
+        named: by priority, whether the plan names anything as unmet or approximate.
+        freedom: by priority, the rank of the exponents over the number of layers.
+        deviations: of plans that name approximations only, the deviation, and what
+            leaving out the small numbers changes.
+    """
+
+    skipped: str = ""
+    broken: list[Broken] = dataclasses.field(default_factory=list)
+    named: dict[str, bool] = dataclasses.field(default_factory=dict)
+    freedom: dict[str, float] = dataclasses.field(default_factory=dict)
+    deviations: list[tuple[float, float]] = dataclasses.field(default_factory=list)
+
+
+# Running a network.
+
+
+class Network:
+    """A function that is traced once and then run one primitive at a time."""
+
+    def __init__(self, fn: Callable[..., Any], *arrays: Any) -> None:
+        self.jaxpr, shapes = jax.make_jaxpr(fn, return_shape=True)(*arrays)
+        self.run = core.jaxpr_as_fun(self.jaxpr)
+        self.structure = jax.tree.structure(shapes)
+
+    def __call__(self, *arrays: Any) -> Any:
+        """Outputs, as NumPy arrays."""
+        results = self.run(*jax.tree.leaves(arrays))
+        return self.structure.unflatten([np.asarray(result) for result in results])
+
+
+def relative(new: Any, expected: Any) -> float:
+    """Largest difference over the largest entry; infinite if that is undefined."""
+    worst = 0.0
+    for a, b in zip(jax.tree.leaves(new), jax.tree.leaves(expected), strict=True):
+        difference, size = np.abs(a - b).max(), np.abs(b).max()
+        if difference == 0:
+            continue
+        ratio = float(difference / size) if size > 0 else math.inf
+        worst = math.inf if math.isnan(ratio) else max(worst, ratio)
+    return worst
+
+
+def scaled(tree: Mapping[str, Any], factors: Mapping[str, Any]) -> dict[str, Any]:
+    """Leaves times their factors: numbers, or one for each slice of a stack."""
+    return {
+        path: leaf * factors[path].reshape(factors[path].shape + (1,) * (leaf.ndim - 1))
+        if factors[path].ndim
+        else leaf * factors[path]
+        for path, leaf in tree.items()
+    }
+
+
+def leaf_factors(plan: Any, log_scalers: np.ndarray) -> dict[str, np.ndarray]:
+    """What each leaf is multiplied by; one number for each slice of a stack."""
+    factors: dict[str, list[float]] = {}
+    stacked = set()
+    for leaf, row in zip(plan.leaves, plan.exponents, strict=True):
+        factors.setdefault(leaf.path, []).append(math.exp(row @ log_scalers))
+        if leaf.index is not None:
+            stacked.add(leaf.path)
+    return {
+        path: np.asarray(found if path in stacked else found[0])
+        for path, found in factors.items()
+    }
+
+
+def deviation(
+    plan: Any, network: Network, arrays: Sequence[Any], old: Any, seed: int
+) -> tuple[float, str]:
+    """How far outputs are from the plan's constants times the old; and which."""
+    rng = np.random.default_rng([seed, 7])
+    worst, which = 0.0, ""
+    for _ in range(2):
+        log_scalers = rng.uniform(-1, 1, len(plan.weights)) * LARGEST_LOG_SCALER
+        factors = leaf_factors(plan, log_scalers)
+        *trees, inputs = arrays
+        new = network(*(scaled(tree, factors) for tree in trees), inputs)
+        outputs = (new, old) if len(trees) == 1 else (new[0], old[0])
+        pairs = list(zip(*map(jax.tree.leaves, outputs), strict=True))
+        constants = np.exp(plan.output_exponents @ log_scalers)
+        found = [
+            (relative(after, constant * before), f"output {name}")
+            for (after, before), constant, name in zip(
+                pairs, constants, plan.outputs, strict=True
+            )
+        ]
+        if len(trees) == 2:
+            found += [
+                (relative(new[1][path], factors[path] * before), f"statistic {path}")
+                for path, before in old[1].items()
+            ]
+        worst, which = max((worst, which), *found)
+    return worst, which
+
+
+# What a plan says.
+
+
+def facts(plan: Any) -> dict[str, Any]:
+    """What must not change when a network is written in another way."""
+    if isinstance(plan, str):
+        return {"no plan": plan}
+    layers = [layer.name for layer in plan.layers]
+    names = [leaf.name for leaf in plan.leaves]
+    return {
+        "roles": {leaf.name: leaf.role for leaf in plan.leaves},
+        "exponents": _table(names, layers, plan.exponents),
+        "output exponents": _table(plan.outputs, layers, plan.output_exponents),
+        "unmet": bool(plan.unmet),
+        "approximate": bool(plan.approximations),
+    }
+
+
+def _table(rows: Sequence[str], columns: Sequence[str], matrix: Any) -> Any:
+    return {
+        (row, column): round(float(value), 6) + 0.0
+        for row, values in zip(rows, matrix, strict=True)
+        for column, value in zip(columns, values, strict=True)
+        if abs(value) > 1e-6
+    }
+
+
+def difference(one: Any, other: Any) -> str:
+    """The first thing in which two plans differ, in words."""
+    for key in one.keys() | other.keys():
+        a, b = one.get(key), other.get(key)
+        if a != b and isinstance(a, dict) and isinstance(b, dict):
+            keys = sorted(k for k in a.keys() | b.keys() if a.get(k) != b.get(k))
+            return f"{key} of {keys[0]}: {a.get(keys[0])} and {b.get(keys[0])}"
+        if a != b:
+            return f"{key}: {a} and {b}"
+    return ""
+
+
+def mentions(sentences: Sequence[str], path: str) -> bool:
+    """Whether a leaf is named."""
+    return any(re.search(rf"\b{re.escape(path)}\b", text) for text in sentences)
+
+
+# The promises.
+
+NOTHING = "fn multiplies its inputs by none of the parameters"
+
+
+@dataclasses.dataclass
+class Trial:
+    """One program, how it is planned, and what comes out of it.
+
+    Attributes:
+        program: the network.
+        exclude: leaves that are frozen.
+        keep: outputs to be kept.
+    """
+
+    program: Program
+    exclude: frozenset[str] = frozenset()
+    keep: tuple[int, ...] = ()
+
+    def plan(
+        self,
+        fn: Callable[..., Any],
+        arrays: Sequence[Any],
+        priority: str,
+    ) -> Any:
+        """The plan, or the reason in words why there is none."""
+        *trees, inputs = arrays
+        stats = trees[1] if len(trees) == 2 else None
+        outputs = self.program.outputs
+        keep = [f"y{k}" if len(outputs) > 1 else "output" for k in self.keep]
+        if stats is not None and len(outputs) > 1:
+            keep = [f"0/{name}" for name in keep]
+        try:
+            return swr_optax.plan_rescaling(
+                fn,
+                trees[0],
+                inputs,
+                stats=stats,
+                priority=priority,  # type: ignore[arg-type]
+                exclude=self.exclude.__contains__ if self.exclude else None,
+                keep_outputs=keep if len(outputs) > 1 or self.keep else (),
+            )
+        except ValueError as error:
+            if NOTHING in str(error):
+                return NOTHING
+            raise
+
+
+def random_trial(program: Program) -> Trial:
+    """The program, now and then with leaves excluded and outputs kept."""
+    rng = np.random.default_rng([*program.seed, 1])
+    exclude, keep = frozenset[str](), ()
+    if rng.random() < 0.15:
+        exclude = frozenset(n.text for n in program.params if rng.random() < 0.4)
+    if rng.random() < 0.15:
+        keep = (int(rng.integers(len(program.outputs))),)
+    return Trial(program, exclude, keep)
+
+
+def judge(program: Program, variations: int = 2) -> Verdict:
+    """All promises for one program, in float64.
+
+    Args:
+        program: any.
+        variations: of how many other ways to write it the plans are compared.
+    """
+    trial = random_trial(program)
+    with jax.enable_x64(True), warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        return _judge(trial, variations)
+
+
+def _judge(trial: Trial, variations: int) -> Verdict:
+    program = trial.program
+    arrays = program.arrays()
+    fn = program.function()
+    verdict = Verdict()
+    network = Network(program.function({**LONG, **SILENT}), *arrays)
+    old = network(*arrays)
+    verdict.skipped = ill_conditioned(network, arrays, old, program.seed)
+    if verdict.skipped:
+        return verdict
+    plans = {}
+    for priority in ("norms", "function"):
+        try:
+            plans[priority] = trial.plan(fn, arrays, priority)
+        except Exception as error:
+            verdict.broken.append(
+                Broken("plans are made", f"{type(error).__name__}: {error}")
+            )
+            return verdict
+    if NOTHING in plans.values():
+        verdict.skipped = "nothing to rescale"
+        return verdict
+    for priority, plan in plans.items():
+        _check_plan(trial, priority, plan, network, arrays, old, verdict)
+    _check_leaves(plans["norms"], network, arrays, old, verdict)
+    _check_variations(trial, plans, arrays, variations, verdict)
+    return verdict
+
+
+def ill_conditioned(
+    network: Network, arrays: Sequence[Any], old: Any, seed: Sequence[int]
+) -> str:
+    """Why numbers say nothing about this program, or nothing."""
+    sizes = [np.abs(leaf) for leaf in jax.tree.leaves(old)]
+    if not all(np.isfinite(size).all() for size in sizes):
+        return "not finite"
+    if any(s.max() > EXTREME or 0 < s.max() < 1 / EXTREME for s in sizes):
+        return "extreme"
+    rng = np.random.default_rng([*seed, 2])
+    for _ in range(2):
+        nudged = jax.tree.map(
+            lambda leaf: (
+                leaf * (1 + NUDGE * rng.uniform(-1, 1, leaf.shape))
+                if jnp.issubdtype(leaf.dtype, jnp.inexact)
+                else leaf
+            ),
+            tuple(arrays),
+        )
+        if not relative(network(*nudged), old) < NUDGED:
+            return "unstable"
+    return ""
+
+
+def _check_plan(
+    trial: Trial,
+    priority: str,
+    plan: Any,
+    network: Network,
+    arrays: Sequence[Any],
+    old: Any,
+    verdict: Verdict,
+) -> None:
+    program, broken = trial.program, verdict.broken
+    weights = plan.exponents[list(plan.weights)]
+    verdict.named[priority] = bool(plan.unmet or plan.approximations)
+    rank = np.linalg.matrix_rank(weights) if weights.size else 0
+    verdict.freedom[priority] = float(rank) / len(plan.weights)
+    if not np.isfinite(plan.exponents).all():
+        broken.append(Broken(f"{priority}: finite", "an exponent is not finite"))
+        return
+    if priority == "norms" and not np.array_equal(weights, np.eye(len(weights))):
+        broken.append(Broken("norms: a scaler for each weight", f"{weights}"))
+    for leaf, row in zip(plan.leaves, plan.exponents, strict=True):
+        if leaf.path in trial.exclude and (leaf.role != "frozen" or row.any()):
+            broken.append(Broken(f"{priority}: excluded", f"{leaf} moves by {row}"))
+    if plan.unmet:
+        return
+    for k in trial.keep:
+        if plan.output_exponents[k].any():
+            row = plan.output_exponents[k]
+            broken.append(Broken(f"{priority}: kept output", f"y{k} × {row}"))
+    found, which = deviation(plan, network, arrays, old, program.seed[-1])
+    if not plan.approximations:
+        if not found < ROUNDING:
+            broken.append(Broken(f"{priority}: exact or named", which, found))
+        return
+    matters = small_numbers_matter(program, arrays, old)
+    verdict.deviations.append((found, matters))
+    if not found < ROUNDING + EPSILONS * matters:
+        words = f"{which}; small numbers matter by {matters:.1e}"
+        broken.append(Broken(f"{priority}: approximate", words, found))
+
+
+def small_numbers_matter(program: Program, arrays: Sequence[Any], old: Any) -> float:
+    """How much outputs change when numbers up to 0.01 are zero; infinite if undefined."""
+
+    def without(template: str) -> str:
+        return re.sub(
+            r"(?<![\w.])(\d+\.?\d*(?:e-?\d+)?)(?![\w.])",
+            lambda m: "0.0" if 0 < float(m[0]) <= 0.01 else m[0],
+            template,
+        )
+
+    changed = random_programs.with_templates(program, without)
+    network = Network(changed.function({**LONG, **SILENT}), *arrays)
+    return relative(network(*arrays), old)
+
+
+def _check_leaves(
+    plan: Any, network: Network, arrays: Sequence[Any], old: Any, verdict: Verdict
+) -> None:
+    """A leaf that matters has a role or is named."""
+    told = (*plan.unmet, *getattr(plan, "left_alone", ()))
+    for leaf in plan.leaves:
+        if leaf.role != "unused" or mentions(told, leaf.path):
+            continue
+        *trees, inputs = arrays
+        params = dict(trees[0])
+        part = ... if leaf.index is None else leaf.index
+        array = np.asarray(params[leaf.path])
+        changed = array.copy()
+        rng = np.random.default_rng(3)
+        changed[part] = array[part] * 1.3 + rng.uniform(0.02, 0.1, array[part].shape)
+        params[leaf.path] = jnp.asarray(changed)
+        moved = relative(network(params, *trees[1:], inputs), old)
+        if moved > ROUNDING:
+            verdict.broken.append(
+                Broken(
+                    "a leaf that matters has a role", f"{leaf.name} is unused", moved
+                )
+            )
+
+
+def _check_variations(
+    trial: Trial,
+    plans: Mapping[str, Any],
+    arrays: Sequence[Any],
+    count: int,
+    verdict: Verdict,
+) -> None:
+    """Other ways to write the program have the same plan."""
+    program = trial.program
+    rng = np.random.default_rng([*program.seed, 4])
+    ways = {"jit": jax.jit, "remat": jax.checkpoint}
+    versions: dict[str, Callable[..., Any]] = {
+        name: way(program.function()) for name, way in ways.items()
+    }
+    text = str(program)
+    if "scan(" in text or "fori(" in text:
+        versions["unrolled"] = program.function(UNROLLED)
+    if "show" in text:
+        versions["silent"] = program.function(SILENT)
+    axes = {n.text: 0 if n.kind in BATCHED else None for n in program.inputs}
+    if program.rows and 0 in axes.values():
+        versions["vmap"] = jax.vmap(program.function(), (None, axes))
+    versions["reordered"] = random_programs.reordered(program, rng).function()
+    versions["float32"] = program.function()
+    rare = [name for name in versions if name in ("unrolled", "silent", "vmap")]
+    common = [name for name in versions if name not in rare]
+    rng.shuffle(common)
+    for name in [*rare, *common][:count] if count < len(versions) else versions:
+        priority = str(rng.choice(["norms", "function"]))
+        expected = facts(plans[priority])
+        try:
+            if name == "float32":
+                with jax.enable_x64(False):
+                    short = jax.tree.map(_shorter, tuple(arrays))
+                    found = trial.plan(versions[name], short, priority)
+            else:
+                found = trial.plan(versions[name], arrays, priority)
+        except Exception as error:
+            words = f"{type(error).__name__}: {error}"
+            verdict.broken.append(Broken(f"same plan: {name}", words))
+            continue
+        words = difference(expected, facts(found))
+        if words:
+            words = f"priority {priority}: {words}"
+            verdict.broken.append(Broken(f"same plan: {name}", words))
+
+
+def _shorter(leaf: jax.Array) -> jax.ShapeDtypeStruct:
+    """The shape of an array when numbers have 32 bits."""
+    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
+    return jax.ShapeDtypeStruct(leaf.shape, jax.dtypes.canonicalize_dtype(leaf.dtype))
+
+
+def shrunk(program: Program, promise: str, tries: int = 400) -> Program:
+    """The smallest program found that breaks the same promise."""
+    found = True
+    while found and tries > 0:
+        found = False
+        for candidate in random_programs.smaller(program):
+            if _size(candidate) >= _size(program):
+                continue
+            tries -= 1
+            try:
+                verdict = judge(candidate, variations=99)
+            except Exception:  # Not every cut leaves a program that runs.
+                continue
+            if any(broken.promise == promise for broken in verdict.broken):
+                program, found = candidate, True
+                break
+            if tries <= 0:
+                break
+    return program
+
+
+def _size(program: Program) -> tuple[int, int]:
+    leaves = len(program.params) + len(program.inputs) + len(program.outputs)
+    return len(str(program).splitlines()) * 3 + leaves, len(str(program))
