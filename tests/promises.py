@@ -15,9 +15,9 @@ import sys
 import time
 
 import jax
-
 import random_programs
 import rescaling_oracle
+
 import swr_optax
 
 CHUNK = 25

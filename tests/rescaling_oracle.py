@@ -19,9 +19,9 @@ import jax
 from jax.extend import core
 import jax.numpy as jnp
 import numpy as np
-
 import random_programs
 from random_programs import BATCHED, LONG, SILENT, UNROLLED, Program
+
 import swr_optax
 
 ROUNDING = 1e-7
@@ -369,7 +369,7 @@ def _check_plan(
 
 
 def small_numbers_matter(program: Program, arrays: Sequence[Any], old: Any) -> float:
-    """How much outputs change when numbers up to 0.01 are zero; infinite if undefined."""
+    """How much outputs change if numbers up to 0.01 are zero; maybe infinite."""
 
     def without(template: str) -> str:
         return re.sub(
