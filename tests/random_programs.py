@@ -462,7 +462,7 @@ OPERATIONS: tuple[Operation, ...] = (
     op("{0} ** «2|3|-1|-2»", "S", "S", 2, rows=True),
     op("jnp.abs({0}) ** «0.5|1.5|-0.5|2.0»", "S", "S", 2, rows=True),
     op(
-        "jnp.abs({0}) ** «abs(-2)|jnp.abs(jnp.float32(-2))|-jnp.float32(1.5)"
+        "jnp.abs({0}) ** «abs(-2)|jnp.abs(jnp.asarray(-2))|-jnp.asarray(1.5)"
         "|jnp.sqrt(4.0)|jnp.asarray(-0.5)|jnp.ones(8).sum() / 4»",
         "S",
         "S",
@@ -521,7 +521,7 @@ OPERATIONS: tuple[Operation, ...] = (
     op("{0} + jnp.prod(jnp.full(3, 0.1))", "S", "S", 0.3, rows=True),
     op("{0} + jnp.sort(jnp.ones(F))", "BF", "BF", 0.5, rows=True),
     op("{0} + jnp.cumsum(jnp.full(F, 0.01))", "BF", "BF", 0.5, rows=True),
-    op("{0} + lax.rsqrt(jnp.float32(1e8))", "S", "S", 0.3, rows=True),
+    op("{0} + lax.rsqrt(jnp.asarray(1e8))", "S", "S", 0.3, rows=True),
     op("{0} * jnp.max(jnp.arange(3.0))", "S", "S", 0.5, rows=True),
     op("{0} + jnp.zeros(F).at[1].set(«0.0|2.0»)", "BF", "BF", 0.5, rows=True),
     op("{0} + jnp.pad(jnp.zeros(2), 1, constant_values=1.0)", "BF", "BF", 0.5),
@@ -543,14 +543,14 @@ OPERATIONS: tuple[Operation, ...] = (
     op("{0} «*|/» {1}", "BF 1:p", "BF", 2, rows=True),
     op("jnp.«maximum|minimum»({0}, {1})", "S S", "S", 2, swaps=True, rows=True),
     op("jnp.maximum({0}, {1})", "BF F:p", "BF", swaps=True, rows=True),
-    op("lax.rem({0}, {1})", "S S", "S", 0.5, rows=True),
+    op("lax.rem({0}, {1})", "S S", "S", 0.5),
     op("jnp.mod({0}, {1})", "S S", "S", 0.3, rows=True),
     op("jnp.arctan2({0}, {1})", "S S", "S", 0.7, rows=True),
     op("lax.clamp(-jnp.abs({1}), {0}, jnp.abs({1}))", "S S", "S", 0.7, rows=True),
     op("jnp.hypot({0}, {1})", "S S", "S", 0.5, rows=True),
     op("jnp.logaddexp({0}, {1})", "S S", "S", 0.3, rows=True),
     op("jnp.abs({0}) ** {1}", "S 1:p", "S", 1, rows=True),
-    op("lax.nextafter({0}, {1})", "S S", "S", 0.1, rows=True),
+    op("lax.nextafter({0}, {1})", "S S", "S", 0.1),
     op("{0} @ {1} + {0}", "BF FF:p", "BF", 2, rows=True),
     op("jnp.copysign({0}, {1})", "S S", "S", 0.3, rows=True),
     # Sums, extremes and orders.
@@ -769,9 +769,9 @@ OPERATIONS: tuple[Operation, ...] = (
         for xs in [xs.replace("{A}", f"{{{count}}}").replace("{B}", f"{{{count + 1}}}")]
     ),
     op("fori(3, {f0}, ({0},))", "BF", "BF", 1, blocks=["i BF > BF"]),
-    op("fori(2, {f0}, ({0}, {1}))", "BF BF:z", "BF BF", 1, blocks=["i BF BF > BF BF"]),
+    op("fori(2, {f0}, ({0}, {1},))", "BF BF:z", "BF BF", 1, blocks=["i BF BF > BF BF"]),
     op(
-        "fori(6, {f0}, ({0}, {1}, {2}, {3}))",
+        "fori(6, {f0}, ({0}, {1}, {2}, {3},))",
         "BF BF:z BF:z BF:z",
         "BF BF BF BF",
         0.7,
@@ -783,7 +783,7 @@ OPERATIONS: tuple[Operation, ...] = (
             " «0.0|1.0», «3.0|6.0», «None|None|0.5|0.01»)",
             " ".join(["BF", *["BF:z"] * (count - 1)]),
             " ".join(["BF"] * count),
-            0.7,
+            1.0,
             blocks=[f"1 {' '.join(['BF'] * count)} > {' '.join(['BF'] * count)}"],
         )
         for count in (1, 2, 3, 4)
@@ -853,15 +853,15 @@ class _Drawing:
         self.stats: list[tuple[Name, Name]] = []
         self.inputs: list[Name] = []
         self.count = 0
-        # A few kinds of lines for each program: what is rare is frequent in some, and
+        # A few kinds of lines for each program: so each kind is frequent in some, and
         # in some nothing holds all scales fixed, which would hide what goes wrong.
-        share = float(rng.choice([0.07, 0.15, 0.3, 1.0]))
-        self.operations = [
-            o
-            for o in OPERATIONS
-            if (o.rows or not rows) and (o.weight >= 6 or rng.random() < share)
-        ]
-        weights = np.sqrt([o.weight for o in self.operations])
+        table = [o for o in OPERATIONS if o.rows or not rows]
+        common = [o for o in table if o.weight >= 6]
+        few = int(rng.choice([3, 6, 12, 40]))
+        chances = np.sqrt([o.weight for o in table])
+        chosen = rng.choice(len(table), few, replace=False, p=chances / chances.sum())
+        self.operations = [*common, *(table[i] for i in chosen)]
+        weights = np.asarray([1.0] * len(common) + [12 / few + 0.5] * few)
         self.chances = weights / weights.sum()
 
     def name(self, letter: str, kind: str) -> Name:
@@ -869,6 +869,8 @@ class _Drawing:
         return Name(f"{letter}{self.count}", kind)
 
     def parameter(self, kind: str) -> Name:
+        if self.rows and kind in BATCHED:
+            return self.input(kind)  # A parameter has no examples.
         self.params.append(self.name(PARAMETER_NAMES.get(kind, "p"), kind))
         return self.params[-1]
 
@@ -878,9 +880,12 @@ class _Drawing:
         if kind in DATA or (chance < 0.15 and kind in ("F", "1", "FF")):
             if kind in ("BF", "KBF", "BKF") and chance < 0.05 and not self.rows:
                 return self.parameter(kind)
-            self.inputs.append(self.name("x", kind))
-            return self.inputs[-1]
+            return self.input(kind)
         return self.parameter(kind)
+
+    def input(self, kind: str) -> Name:
+        self.inputs.append(self.name("x", kind))
+        return self.inputs[-1]
 
     def constant(self, kind: str, lines: list[Line]) -> Name | None:
         if kind not in CONSTANTS or (self.rows and kind in BATCHED):
@@ -889,7 +894,23 @@ class _Drawing:
         template = template.replace("{number}", str(self.rng.choice(MANY_NUMBERS)))
         result = self.name("k", kind)
         lines.append(Line(template, (), (result,), rows=True))
+        ways = [o for o in OPERATIONS if o.args in ((kind,), ("S",)) and not o.blocks]
+        ways = [o for o in ways if o.results in ((kind,), ("S",))]
+        while ways and kind in REALS and self.rng.random() < 0.4:
+            # Then by any primitive.
+            way = ways[int(self.rng.integers(len(ways)))]
+            before, result = result, self.name("k", kind)
+            template = self.chosen(way.template)
+            lines.append(Line(template, (before,), (result,), rows=way.rows))
         return result
+
+    def chosen(self, template: str) -> str:
+        """With one at random of each set of alternatives."""
+        return re.sub(
+            "«(.*?)»",
+            lambda match: str(self.rng.choice(match[1].split("|"))),
+            template,
+        )
 
     def argument(
         self, kind: str, hint: str, scope: Sequence[Name], lines: list[Line]
@@ -898,7 +919,7 @@ class _Drawing:
         if hint in ("mean", "var"):
             return self.name(hint, kind)
         there = [name for name in scope if name.kind == kind]
-        chances = {"p": (0.6, 0.72), "z": (0.15, 0.6), "": (0.05, 0.1)}[hint]
+        chances = {"p": (0.6, 0.75), "z": (0.15, 0.6), "": (0.0, 0.1)}[hint]
         chance = rng.random()
         if kind.endswith("c"):
             return there[int(rng.integers(len(there)))] if there else None
@@ -949,11 +970,7 @@ class _Drawing:
         results = tuple(
             self.name("v", real if kind == "S" else kind) for kind in choice.results
         )
-        template = re.sub(
-            "«(.*?)»",
-            lambda match: str(rng.choice(match[1].split("|"))),
-            choice.template,
-        )
+        template = self.chosen(choice.template)
         if choice.blocks and len(choice.results) == 1:
             template = f"({template})[0]"
         if args and args[-1] and "«True" in choice.template:  # Batch normalisation.
@@ -1057,10 +1074,69 @@ def _alive(lines: Sequence[Line], wanted: set[Name]) -> tuple[Line, ...]:
     return tuple(reversed(kept))
 
 
+def _trimmed(lines: Sequence[Line], wanted: set[Name]) -> tuple[Line, ...]:
+    """Loops without what nobody uses: parts of the state, and what they gather."""
+    wanted = {*wanted, *_used(lines)}
+    return tuple(_trimmed_line(line, wanted) for line in lines)
+
+
+def _trimmed_line(line: Line, wanted: set[Name]) -> Line:
+    blocks = tuple(
+        dataclasses.replace(block, lines=_trimmed(block.lines, {*block.results}))
+        for block in line.blocks
+    )
+    line = dataclasses.replace(line, blocks=blocks)
+    kind = line.template.lstrip("(").partition("(")[0]
+    if kind not in ("scan", "fori", "loop") or line.template.startswith("("):
+        return line
+    (block,) = line.blocks
+    counters = kind != "scan"  # The first argument is a counter.
+    carries = line.template.partition(")")[0].count("{") - 1
+    for k in reversed(range(len(line.args))):
+        j = k + counters
+        arg = block.args[j]
+        is_state = k < carries
+        if (kind == "loop" and k == 0) or (
+            not is_state and len(line.args) == carries + 1
+        ):
+            continue  # The condition reads the first; and something must be scanned.
+        uses = [*_used(block.lines), *block.results]
+        if is_state:
+            if line.results[k] in wanted or len(line.results) == 1:
+                continue
+            uses.remove(block.results[k]) if block.results[k] == arg else None
+        if arg in uses:
+            continue
+        template = line.template.replace(f"{{{k}}}, ", "").replace(f"{{{k}}},", "")
+        for after in range(k + 1, len(line.args)):
+            template = template.replace(f"{{{after}}}", f"{{{after - 1}}}")
+        results, inner = line.results, block.results
+        if is_state:
+            carries -= 1
+            results = (*results[:k], *results[k + 1 :])
+            inner = (*inner[:k], *inner[k + 1 :])
+        block = Block((*block.args[:j], *block.args[j + 1 :]), block.lines, inner)
+        args = (*line.args[:k], *line.args[k + 1 :])
+        line = dataclasses.replace(line, template=template, args=args, results=results)
+    gathered = [
+        k
+        for k in range(len(line.results))
+        if k < carries or line.results[k] in wanted or len(line.results) == 1
+    ]
+    results = tuple(line.results[k] for k in gathered)
+    inner = tuple(block.results[k] for k in gathered)
+    block = dataclasses.replace(block, results=inner)
+    template = line.template if len(results) > 1 else f"({line.template})[0]"
+    return dataclasses.replace(
+        line, template=template, results=results, blocks=(block,)
+    )
+
+
 def without_dead_lines(program: Program) -> Program:
     """Without the lines, leaves and statistics that no output needs."""
-    wanted = {*program.outputs}
-    lines = _alive(program.lines, wanted)
+    lines = program.lines
+    for _ in range(2):
+        lines = _trimmed(_alive(lines, {*program.outputs}), {*program.outputs})
     made = {result for line in lines for result in line.results}
     used = {*_used(lines), *program.outputs}
     return dataclasses.replace(
