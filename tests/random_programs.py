@@ -830,7 +830,7 @@ CONSTANTS: dict[str, tuple[str, ...]] = {
 }
 """Arrays that depend on nothing."""
 
-DATA = ("BF", "BF", "KBF", "BKF", "BFm", "Fm", "FFm", "m", "i", "v", "Bi", "Bv", "k")
+DATA = ("BF", "KBF", "BKF", "Bv", "BFm", "Fm", "FFm", "m", "i", "v", "Bi", "k")
 """Types of which the network gets inputs."""
 
 OUTPUTS = ("BF", "F", "B1", "1", "KBF", "BKF", "TF")
@@ -857,11 +857,11 @@ class _Drawing:
         # in some nothing holds all scales fixed, which would hide what goes wrong.
         table = [o for o in OPERATIONS if o.rows or not rows]
         common = [o for o in table if o.weight >= 6]
-        few = int(rng.choice([3, 6, 12, 40]))
+        few = int(rng.choice([1, 2, 4, 8, 30]))
         chances = np.sqrt([o.weight for o in table])
         chosen = rng.choice(len(table), few, replace=False, p=chances / chances.sum())
         self.operations = [*common, *(table[i] for i in chosen)]
-        weights = np.asarray([1.0] * len(common) + [12 / few + 0.5] * few)
+        weights = np.asarray([1.0] * len(common) + [12 / few + 1] * few)
         self.chances = weights / weights.sum()
 
     def name(self, letter: str, kind: str) -> Name:
@@ -893,7 +893,7 @@ class _Drawing:
         template = str(self.rng.choice(CONSTANTS[kind]))
         template = template.replace("{number}", str(self.rng.choice(MANY_NUMBERS)))
         result = self.name("k", kind)
-        lines.append(Line(template, (), (result,), rows=True))
+        lines.append(Line(template, (), (result,), rows=kind not in BATCHED))
         ways = [o for o in OPERATIONS if o.args in ((kind,), ("S",)) and not o.blocks]
         ways = [o for o in ways if o.results in ((kind,), ("S",))]
         while ways and kind in REALS and self.rng.random() < 0.4:
@@ -925,6 +925,8 @@ class _Drawing:
             return there[int(rng.integers(len(there)))] if there else None
         if chance < chances[0] and hint:
             return self.parameter(kind)
+        if kind == "BF" and hint != "z":
+            chance *= 2  # Networks are rarely about constants.
         if chance < chances[1] or (not there and chance < 0.3):
             found = self.constant(kind, lines)
             if found is not None:
@@ -1011,16 +1013,17 @@ def draw(*seed: int) -> Program:
     rng = np.random.default_rng(seed)
     while True:
         program = _drawn(seed, rng)
-        if len(program.params) > int(rng.random() < 0.9) and len(program.lines) > 1:
+        data = [name for name in program.inputs if name.kind in DATA[:4]]
+        if data and len(program.params) > int(rng.random() < 0.9):
             return program
 
 
 def _drawn(seed: tuple[int, ...], rng: np.random.Generator) -> Program:
     drawing = _Drawing(rng, rows=rng.random() < 0.25)
-    scope = [drawing.leaf("BF")]
+    scope = [drawing.input("BF")]
     lines: list[Line] = []
     made: list[Name] = []
-    count = int(rng.integers(3, 10))
+    count = int(rng.choice([3, 4, 5, 7, 10]))
     if rng.random() < 0.8:  # Most networks begin with a layer.
         first = drawing.name("v", "BF")
         args = (scope[0], drawing.parameter("FF"), drawing.parameter("F"))
@@ -1033,6 +1036,11 @@ def _drawn(seed: tuple[int, ...], rng: np.random.Generator) -> Program:
         lines += new
         if new[-1].args:  # More than a constant.
             made += [n for n in new[-1].results if n.kind in OUTPUTS]
+    if rng.random() < 0.4 and made[-1].kind == "BF":  # And end with one.
+        last = drawing.name("v", "BF")
+        args = (made[-1], drawing.parameter("FF"))
+        lines.append(Line("{0} @ {1}", args, (last,), rows=True))
+        made.append(last)
     outputs = [made[-1]]
     for _ in range(int(rng.choice(3, p=[0.6, 0.25, 0.15]))):
         outputs.append(made[int(rng.integers(len(made)))])
