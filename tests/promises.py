@@ -14,7 +14,6 @@ import multiprocessing
 import sys
 import time
 
-import jax
 import random_programs
 import rescaling_oracle
 
@@ -25,6 +24,9 @@ CHUNK = 25
 
 CHUNKS_A_PROCESS = 40
 """A process is replaced after so many: what JAX compiled stays in memory."""
+
+SHRINKING = 300
+"""Smaller programs to try for each that is printed in full."""
 
 PROGRESS = 30.0
 """Seconds between lines of progress."""
@@ -45,35 +47,6 @@ def run(
             verdict = rescaling_oracle.Verdict(broken=[broken])
         found.append((seed, verdict))
     return found
-
-
-def describe(
-    seed: tuple[int, ...], broken: rescaling_oracle.Broken, shrink: int
-) -> str:
-    """A broken promise with a program that breaks it."""
-    program = random_programs.draw(*seed)
-    name = ":".join(map(str, seed))
-    lines = [f"{name}  BROKEN {broken.promise}: {broken.details} ({broken.size:.2g})"]
-    if not shrink:
-        return lines[0]
-    program = rescaling_oracle.shrunk(program, broken.promise, shrink)
-    verdict = rescaling_oracle.judge(program, 99)
-    for found in verdict.broken:
-        if found.promise == broken.promise:
-            lines.append(f"shrunk: {found.details} ({found.size:.2g})")
-            break
-    lines.append(str(program))
-    trial = rescaling_oracle.random_trial(program)
-    if trial.exclude or trial.keep:
-        lines.append(f"# exclude {sorted(trial.exclude)}, keep outputs {trial.keep}")
-    priority = "function" if broken.promise.startswith("function") else "norms"
-    try:
-        with jax.enable_x64(True):
-            plan = trial.plan(program.function(), program.arrays(), priority)
-        lines.append(str(plan))
-    except Exception as error:
-        lines.append(f"no plan: {error}")
-    return "\n".join(lines) + "\n"
 
 
 def main() -> int:
@@ -123,7 +96,10 @@ def main() -> int:
                 for broken in verdict.broken:
                     kinds[broken.promise] += 1
                     full = kinds[broken.promise] <= options.shrink
-                    print(describe(seed, broken, 300 if full else 0), flush=True)
+                    program = random_programs.draw(*seed)
+                    tries = SHRINKING if full else 0
+                    text = rescaling_oracle.describe(program, broken, tries)
+                    print(text, flush=True)
             if time.monotonic() - told > PROGRESS:
                 told = time.monotonic()
                 print(

@@ -38,6 +38,9 @@ EXTREME = 1e30
 
 LARGEST_LOG_SCALER = 0.3
 
+ABSURD = 1e4
+"""No program has so many products."""
+
 EPSILONS = 30.0
 """An approximation may matter by this many times what its small numbers matter."""
 
@@ -168,8 +171,11 @@ def facts(plan: Any) -> dict[str, Any]:
         return {"no plan": plan}
     layers = [layer.name for layer in plan.layers]
     names = [leaf.name for leaf in plan.leaves]
+    idle = ("unused", "frozen")  # Stacked or not, these are left alone.
     return {
-        "roles": {leaf.name: leaf.role for leaf in plan.leaves},
+        "roles": {
+            leaf.name: leaf.role for leaf in plan.leaves if leaf.role not in idle
+        },
         "exponents": _table(names, layers, plan.exponents),
         "output exponents": _table(plan.outputs, layers, plan.output_exponents),
         "unmet": bool(plan.unmet),
@@ -298,8 +304,21 @@ def _judge(trial: Trial, variations: int) -> Verdict:
         verdict.skipped = "nothing to rescale"
         return verdict
     for priority, plan in plans.items():
-        _check_plan(trial, priority, plan, network, arrays, old, verdict)
-    _check_leaves(plans["norms"], network, arrays, old, verdict)
+        weights = plan.exponents[list(plan.weights)]
+        verdict.named[priority] = bool(plan.unmet or plan.approximations)
+        sound = weights.size and np.isfinite(weights).all()
+        rank = np.linalg.matrix_rank(weights) if sound else 0
+        verdict.freedom[priority] = float(rank) / len(plan.weights)
+        verdict.broken += broken_by_plan(plan, network, arrays, old, program.seed[-1])
+        verdict.broken += _broken_options(trial, plan)
+        if plan.approximations and not plan.unmet:
+            found, which = deviation(plan, network, arrays, old, program.seed[-1])
+            matters = small_numbers_matter(program, arrays, old)
+            verdict.deviations.append((found, matters))
+            if not found < ROUNDING + EPSILONS * matters:
+                words = f"{which}; small numbers matter by {matters:.1e}"
+                verdict.broken.append(Broken(f"{priority}: approximate", words, found))
+    verdict.broken += leaves_without_role(plans["norms"], network, arrays, old)
     _check_variations(trial, plans, arrays, variations, verdict)
     return verdict
 
@@ -328,44 +347,45 @@ def ill_conditioned(
     return ""
 
 
-def _check_plan(
-    trial: Trial,
-    priority: str,
-    plan: Any,
-    network: Network,
-    arrays: Sequence[Any],
-    old: Any,
-    verdict: Verdict,
-) -> None:
-    program, broken = trial.program, verdict.broken
+def broken_by_plan(
+    plan: Any, network: Network, arrays: Sequence[Any], old: Any, seed: int = 0
+) -> list[Broken]:
+    """Promises on scalers and outputs that a plan does not keep.
+
+    Args:
+        plan: of the network.
+        network: any.
+        arrays: parameters, perhaps running statistics, and inputs.
+        old: what the network makes of them.
+        seed: determines the scalers.
+    """
+    priority = plan.priority
     weights = plan.exponents[list(plan.weights)]
-    verdict.named[priority] = bool(plan.unmet or plan.approximations)
-    rank = np.linalg.matrix_rank(weights) if weights.size else 0
-    verdict.freedom[priority] = float(rank) / len(plan.weights)
-    if not np.isfinite(plan.exponents).all():
-        broken.append(Broken(f"{priority}: finite", "an exponent is not finite"))
-        return
+    if not (np.abs(plan.exponents) < ABSURD).all():
+        largest = np.abs(plan.exponents).max()
+        return [Broken(f"{priority}: exponents of good size", f"{largest:.2g}")]
     if priority == "norms" and not np.array_equal(weights, np.eye(len(weights))):
-        broken.append(Broken("norms: a scaler for each weight", f"{weights}"))
+        return [Broken("norms: a scaler for each weight", f"{weights}")]
+    if plan.unmet or plan.approximations:
+        return []
+    found, which = deviation(plan, network, arrays, old, seed)
+    if found < ROUNDING:
+        return []
+    return [Broken(f"{priority}: exact or named", which, found)]
+
+
+def _broken_options(trial: Trial, plan: Any) -> list[Broken]:
+    """What is excluded must not move, nor outputs that are to be kept."""
+    broken = []
     for leaf, row in zip(plan.leaves, plan.exponents, strict=True):
         if leaf.path in trial.exclude and (leaf.role != "frozen" or row.any()):
-            broken.append(Broken(f"{priority}: excluded", f"{leaf} moves by {row}"))
-    if plan.unmet:
-        return
+            words = f"{leaf.name}, {leaf.role}, moves by {row}"
+            broken.append(Broken(f"{plan.priority}: excluded", words))
     for k in trial.keep:
-        if plan.output_exponents[k].any():
-            row = plan.output_exponents[k]
-            broken.append(Broken(f"{priority}: kept output", f"y{k} × {row}"))
-    found, which = deviation(plan, network, arrays, old, program.seed[-1])
-    if not plan.approximations:
-        if not found < ROUNDING:
-            broken.append(Broken(f"{priority}: exact or named", which, found))
-        return
-    matters = small_numbers_matter(program, arrays, old)
-    verdict.deviations.append((found, matters))
-    if not found < ROUNDING + EPSILONS * matters:
-        words = f"{which}; small numbers matter by {matters:.1e}"
-        broken.append(Broken(f"{priority}: approximate", words, found))
+        if plan.output_exponents[k].any() and not plan.unmet:
+            words = f"y{k} × {plan.output_exponents[k]}"
+            broken.append(Broken(f"{plan.priority}: kept output", words))
+    return broken
 
 
 def small_numbers_matter(program: Program, arrays: Sequence[Any], old: Any) -> float:
@@ -383,29 +403,26 @@ def small_numbers_matter(program: Program, arrays: Sequence[Any], old: Any) -> f
     return relative(network(*arrays), old)
 
 
-def _check_leaves(
-    plan: Any, network: Network, arrays: Sequence[Any], old: Any, verdict: Verdict
-) -> None:
-    """A leaf that matters has a role or is named."""
+def leaves_without_role(
+    plan: Any, network: Network, arrays: Sequence[Any], old: Any
+) -> list[Broken]:
+    """Leaves that matter to an output, have no role and are not named."""
     told = (*plan.unmet, *getattr(plan, "left_alone", ()))
+    broken = []
     for leaf in plan.leaves:
         if leaf.role != "unused" or mentions(told, leaf.path):
             continue
-        *trees, inputs = arrays
-        params = dict(trees[0])
+        params, *rest = arrays
         part = ... if leaf.index is None else leaf.index
-        array = np.asarray(params[leaf.path])
-        changed = array.copy()
+        array = np.array(params[leaf.path])
         rng = np.random.default_rng(3)
-        changed[part] = array[part] * 1.3 + rng.uniform(0.02, 0.1, array[part].shape)
-        params[leaf.path] = jnp.asarray(changed)
-        moved = relative(network(params, *trees[1:], inputs), old)
+        offset = rng.uniform(0.02, 0.1, array[part].shape)
+        array[part] = array[part] * 1.3 + offset
+        moved = relative(network({**params, leaf.path: jnp.asarray(array)}, *rest), old)
         if moved > ROUNDING:
-            verdict.broken.append(
-                Broken(
-                    "a leaf that matters has a role", f"{leaf.name} is unused", moved
-                )
-            )
+            words = f"{leaf.name} is unused"
+            broken.append(Broken("a leaf that matters has a role", words, moved))
+    return broken
 
 
 def _check_variations(
@@ -486,3 +503,28 @@ def shrunk(program: Program, promise: str, tries: int = 400) -> Program:
 def _size(program: Program) -> tuple[int, int]:
     leaves = len(program.params) + len(program.inputs) + len(program.outputs)
     return len(str(program).splitlines()) * 3 + leaves, len(str(program))
+
+
+def describe(program: Program, broken: Broken, tries: int) -> str:
+    """A broken promise, a small program that breaks it, and its plan."""
+    name = ":".join(map(str, program.seed))
+    lines = [f"{name}  BROKEN {broken.promise}: {broken.details} ({broken.size:.2g})"]
+    if not tries:
+        return lines[0]
+    program = shrunk(program, broken.promise, tries)
+    for found in judge(program, 99).broken:
+        if found.promise == broken.promise:
+            lines.append(f"shrunk: {found.details} ({found.size:.2g})")
+            break
+    lines.append(str(program))
+    trial = random_trial(program)
+    if trial.exclude or trial.keep:
+        lines.append(f"# exclude {sorted(trial.exclude)}, keep outputs {trial.keep}")
+    priority = "function" if "function" in broken.promise + broken.details else "norms"
+    try:
+        with jax.enable_x64(True):
+            plan = trial.plan(program.function(), program.arrays(), priority)
+        lines.append(str(plan))
+    except Exception as error:
+        lines.append(f"no plan: {type(error).__name__}: {error}")
+    return "\n".join(lines) + "\n"
