@@ -462,8 +462,8 @@ OPERATIONS: tuple[Operation, ...] = (
     op("{0} ** «2|3|-1|-2»", "S", "S", 2, rows=True),
     op("jnp.abs({0}) ** «0.5|1.5|-0.5|2.0»", "S", "S", 2, rows=True),
     op(
-        "jnp.abs({0}) ** «abs(-2)|jnp.abs(jnp.asarray(-2))|-jnp.asarray(1.5)"
-        "|jnp.sqrt(4.0)|jnp.asarray(-0.5)|jnp.ones(8).sum() / 4»",
+        "jnp.abs({0}) ** («abs(-2)|jnp.abs(jnp.asarray(-2))|-jnp.asarray(1.5)"
+        "|jnp.sqrt(4.0)|jnp.asarray(-0.5)|jnp.ones(8).sum() / 4»)",
         "S",
         "S",
         1.5,
@@ -1307,3 +1307,18 @@ def with_templates(program: Program, change: Callable[[str], str]) -> Program:
         )
 
     return dataclasses.replace(program, lines=changed(program.lines))
+
+
+def reads_states(program: Program) -> bool:
+    """Whether all loops read the state that they are given."""
+    return _reads_states(program.lines)
+
+
+def _reads_states(lines: Sequence[Line]) -> bool:
+    return all(
+        _reads_states(block.lines)
+        and {*block.args[: len(block.results)]} <= {*_used(block.lines), *block.results}
+        for line in lines
+        for block in line.blocks
+        if "scan(" in line.template
+    )
