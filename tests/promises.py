@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from concurrent import futures
+import functools
 import multiprocessing
 import sys
 import time
@@ -75,14 +75,11 @@ def main() -> int:
     freedom: Counter[str] = Counter()
     rough = done = planned = bad = 0
     print(f"swr_optax from {swr_optax.__file__}", flush=True)
-    with futures.ProcessPoolExecutor(
-        options.processes,
-        mp_context=multiprocessing.get_context("spawn"),
-        max_tasks_per_child=CHUNKS_A_PROCESS,
-    ) as pool:
-        jobs = [pool.submit(run, chunk, options.variations) for chunk in chunks]
-        for job in futures.as_completed(jobs):
-            for seed, verdict in job.result():
+    context = multiprocessing.get_context("spawn")
+    look = functools.partial(run, variations=options.variations)
+    with context.Pool(options.processes, maxtasksperchild=CHUNKS_A_PROCESS) as pool:
+        for verdicts in pool.imap_unordered(look, chunks):
+            for seed, verdict in verdicts:
                 done += 1
                 if verdict.skipped:
                     skipped[verdict.skipped] += 1

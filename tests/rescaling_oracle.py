@@ -165,18 +165,23 @@ def deviation(
 # What a plan says.
 
 
-def facts(plan: Any) -> dict[str, Any]:
-    """What must not change when a network is written in another way."""
+def facts(plan: Any, idle: Collection[str] = ()) -> dict[str, Any]:
+    """What must not change when a network is written in another way.
+
+    Args:
+        plan: a plan, or why there is none.
+        idle: leaves on which no output depends: whatever a plan says of them.
+    """
     if isinstance(plan, str):
         return {"no plan": plan}
     layers = [layer.name for layer in plan.layers]
-    names = [leaf.name for leaf in plan.leaves]
-    idle = ("unused", "frozen")  # Stacked or not, these are left alone.
+    rows = [k for k, leaf in enumerate(plan.leaves) if leaf.path not in idle]
+    leaves = [plan.leaves[k] for k in rows]
+    names = [leaf.name for leaf in leaves]
+    alone = ("unused", "frozen")  # Stacked or not.
     return {
-        "roles": {
-            leaf.name: leaf.role for leaf in plan.leaves if leaf.role not in idle
-        },
-        "exponents": _table(names, layers, plan.exponents),
+        "roles": {leaf.name: leaf.role for leaf in leaves if leaf.role not in alone},
+        "exponents": _table(names, layers, plan.exponents[rows]),
         "output exponents": _table(plan.outputs, layers, plan.output_exponents),
         "unmet": bool(plan.unmet),
         "approximate": bool(plan.approximations),
