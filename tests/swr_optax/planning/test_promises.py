@@ -458,6 +458,35 @@ def test_a_frozen_shift_pins_its_weight():
     assert not plan.unmet
 
 
+# Rules that were missing.
+
+
+def test_stacked_values_keep_their_scale():
+    def fn(p, x):
+        h = jax.nn.relu(x @ p["w"] + p["b"])
+        return jnp.stack([h, 2 * h]).max(0) @ p["v"]
+
+    norms, function = exact(fn, numbers(**LAYERS), X)
+    assert not norms.unmet
+    assert function.output_exponents.all()
+
+
+def test_stacked_parameters_indexed_by_numbers_are_those_of_a_scan():
+    def scanned(p, x):
+        return lax.scan(lambda h, w: (jax.nn.relu(h @ w), None), x, p["ws"])[0]
+
+    def unrolled(p, x):
+        for i in range(3):
+            x = jax.nn.relu(x @ p["ws"][i])
+        return x
+
+    params = numbers(ws=(3, 4, 4))
+    found = [
+        rescaling_oracle.facts(exact(f, params, X)[0]) for f in (scanned, unrolled)
+    ]
+    assert not rescaling_oracle.difference(*found)
+
+
 # Networks that people train.
 
 
