@@ -310,6 +310,16 @@ def standardise(h: Any, epsilon: float) -> Any:
     return (h - h.mean(0)) / jnp.sqrt(h.var(0) + epsilon)
 
 
+def unit_size(h: Any, epsilon: float) -> Any:
+    """Divides by the largest entry."""
+    return h / (jnp.abs(h).max() + epsilon)
+
+
+def unit_deviation(h: Any, epsilon: float) -> Any:
+    """Divides by the standard deviation."""
+    return h / (h.std() + epsilon)
+
+
 def attend(q: Any, k: Any, v: Any) -> Any:
     """Rows attend to one another."""
     return jax.nn.softmax(q @ k.T / 2, axis=-1) @ v
@@ -344,6 +354,8 @@ NAMES = {
             rms_norm,
             batch_norm,
             standardise,
+            unit_size,
+            unit_deviation,
             attend,
             conv,
             without_batch_rows,
@@ -360,6 +372,19 @@ SILENT = {"show": lambda value: value, "show_print": lambda value: value}
 
 LONG = {"half": lambda value, _: value}
 """Short types are as long as the others, so that rounding is none of a test's."""
+
+
+WITHOUT_EPSILON = {
+    "layer_norm": lambda h, scale, shift, _: layer_norm(h, scale, shift, 0.0),
+    "rms_norm": lambda h, scale, _: rms_norm(h, scale, 0.0),
+    "batch_norm": lambda h, mean, var, scale, shift, _, train: batch_norm(
+        h, mean, var, scale, shift, 0.0, train
+    ),
+    "standardise": lambda h, _: standardise(h, 0.0),
+    "unit_size": lambda h, _: unit_size(h, 0.0),
+    "unit_deviation": lambda h, _: unit_deviation(h, 0.0),
+}
+"""Normalisation without the number that keeps it from dividing by zero."""
 
 
 # The table of operations.
@@ -696,8 +721,8 @@ OPERATIONS: tuple[Operation, ...] = (
     op(f"layer_norm({{0}}, {{1}}, {{2}}, {EPSILON})", "BF F:p F:p", "BF", 3, rows=True),
     op(f"rms_norm({{0}}, {{1}}, {EPSILON})", "BF F:p", "BF", 2, rows=True),
     op(f"standardise({{0}}, {EPSILON})", "BF", "BF", 1.5),
-    op(f"{{0}} / (jnp.abs({{0}}).max() + {EPSILON})", "S", "S", 1, rows=True),
-    op(f"{{0}} / ({{0}}.std() + {EPSILON})", "FF:p", "FF", 0.7, rows=True),
+    op(f"unit_size({{0}}, {EPSILON})", "S", "S", 1, rows=True),
+    op(f"unit_deviation({{0}}, {EPSILON})", "FF:p", "FF", 0.7, rows=True),
     op(
         f"batch_norm({{0}}, {{1}}, {{2}}, {{3}}, {{4}}, {EPSILON}, «True|False»)",
         "BF F:mean F:var F:p F:p",
