@@ -100,7 +100,8 @@ class Program:
     @property
     def rows(self) -> bool:
         """Whether it may be written for one example and batched by ``vmap``."""
-        return not self.stats and all(line.rows for line in self.lines)
+        whole = any(name.kind in BATCHED for name in self.params)
+        return not self.stats and not whole and all(line.rows for line in self.lines)
 
     def __str__(self) -> str:
         def listed(names: Sequence[Name]) -> str:
