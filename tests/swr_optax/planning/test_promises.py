@@ -100,7 +100,8 @@ def roles(plan):
     return {leaf.name: leaf.role for leaf in plan.leaves}
 
 
-X = numbers(x=(6, 4))["x"]
+with jax.enable_x64(True):
+    X = numbers(x=(6, 4))["x"]
 LAYERS = {"w": (4, 5), "b": (5,), "v": (5, 3)}
 
 
@@ -243,7 +244,6 @@ CONSTANTS = {
     "product": lambda h: h + jnp.prod(jnp.full(3, 2.0)),
     "Fourier": lambda h: h + jnp.fft.fft(jnp.ones(5)).real,
     "updated": lambda h: h + jnp.zeros(5).at[2].set(1.0),
-    "mapped at an index": lambda h: h.at[1].apply(jnp.tanh),
     "transposed reduction": lambda h: h + lax.rsqrt(jnp.asarray(1e8)) * 1e4,
     "in a loop": lambda h: h + lax.fori_loop(0, 3, lambda _, k: k + 1.0, 0.0),
     "in a branch": lambda h: h + lax.cond(h.sum() > 0, lambda: 1.0, lambda: 2.0),
@@ -259,6 +259,14 @@ def test_constants_have_a_scale(name):
         return CONSTANTS[name](x @ p["w"]) @ p["v"]
 
     exact(fn, numbers(w=(4, 5), v=(5, 3)), X)
+
+
+@pytest.mark.parametrize("function", [jnp.tanh, jnp.square])
+def test_a_function_applied_at_an_index(function):
+    def fn(p, x):
+        return (x @ p["w"]).at[1].apply(function) @ p["v"]
+
+    kept(fn, numbers(w=(4, 5), v=(5, 3)), X)
 
 
 # 5. Loops.
