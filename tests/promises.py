@@ -16,7 +16,6 @@ import time
 
 import random_programs
 import rescaling_oracle
-
 import swr_optax
 
 CHUNK = 25

@@ -19,9 +19,9 @@ import jax
 from jax.extend import core
 import jax.numpy as jnp
 import numpy as np
+
 import random_programs
 from random_programs import BATCHED, LONG, SILENT, UNROLLED, WITHOUT_EPSILON, Program
-
 import swr_optax
 
 ROUNDING = 1e-7

@@ -24,7 +24,14 @@ from swr_optax.planning.degrees._primitives import (
     UNKNOWN,
     Primitive,
 )
-from swr_optax.planning.degrees._rules import cast, keep, meet, must_agree
+from swr_optax.planning.degrees._rules import (
+    cast,
+    keep,
+    meet,
+    must_agree,
+    product,
+    quotient,
+)
 from swr_optax.planning.degrees._slices import SliceAxis, shape_of, taken
 from swr_optax.planning.degrees._values import Known, Stack, Value, alike
 from swr_optax.planning.degrees._walk import Walk
@@ -251,6 +258,7 @@ def _result(
         leaves=leaves,
         chosen=chosen,
         layer=max((walk.layer_of(value) for value in operands), default=-1),
+        depth=_depth(walk, primitive, operands),
         numbers=numbers,
         influences=_influences(operands),
         epsilons=epsilons,
@@ -269,6 +277,12 @@ def _possible_cases(operands: Sequence[Value]) -> list[Value]:
 def _by_data(walk: Walk, value: Value) -> bool:
     """Whether the data decide what a value is, if only by choosing it."""
     return walk.is_data(value) or bool(value.chosen)
+
+
+def _depth(walk: Walk, primitive: Primitive, operands: Sequence[Value]) -> int:
+    depth = max((value.depth for value in operands), default=0)
+    met = {walk.is_data(value) for value in operands if value.data or value.leaves}
+    return depth + (primitive.degree in (product, quotient) and len(met) == 2)
 
 
 def _influences(values: Sequence[Value]) -> int:
@@ -585,6 +599,7 @@ def _joined_value(walk: Walk, before: Value, after: Value) -> Value:
         leaves=frozenset() if data else before.leaves | after.leaves,
         chosen=frozenset() if data else before.chosen | after.chosen,
         layer=max(before.layer, after.layer),
+        depth=before.depth,
         numbers=numbers,
         influences=before.influences | after.influences,
         axes=walk.stacks.unite([*before.axes, *after.axes]),

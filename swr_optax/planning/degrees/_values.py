@@ -67,6 +67,7 @@ class Value(NamedTuple):
         leaves: the leaves that it is made of, as long as no data are in it.
         chosen: those of them among whose entries the data choose, as in a lookup.
         layer: which weight, counted in network order, acted on it last (or -1).
+        depth: the most products with parameters on a way from the data to it.
         numbers: what its entries can be, where that is known.
         influences: the leaves on which it depends in any way, as bits.
         epsilons: small constants in it, of which it is not yet known what they
@@ -80,6 +81,7 @@ class Value(NamedTuple):
     leaves: frozenset[int] = frozenset()
     chosen: frozenset[int] = frozenset()
     layer: int = -1
+    depth: int = 0
     numbers: Numbers = None
     influences: int = 0
     epsilons: tuple[Epsilon, ...] = ()
@@ -109,7 +111,7 @@ Known: TypeAlias = Value | Stack
 
 
 def alike(a: Known, b: Known) -> bool:
-    """Whether the same is known of two arrays."""
+    """Whether the same is known of two arrays, but for depth, which loops add to."""
     if isinstance(a, Stack) or isinstance(b, Stack):
         return (
             isinstance(a, Stack)
@@ -120,7 +122,7 @@ def alike(a: Known, b: Known) -> bool:
     return a is b or (
         np.array_equal(a.degree, b.degree)
         and len(a.epsilons) == len(b.epsilons)
-        and a._replace(degree=b.degree, epsilons=b.epsilons) == b
+        and a._replace(degree=b.degree, epsilons=b.epsilons, depth=b.depth) == b
     )
 
 
@@ -128,12 +130,13 @@ def simplest(values: Sequence[Value]) -> Value:
     """The one that stands for all where values of different degrees meet.
 
     Data come before parameters, since a shift follows the data to which it is
-    added, and then the simplest degree and the earliest layer, since a branch of
-    a residual network follows the trunk.  The order of the values does not matter.
+    added, and then the simplest degree and the smallest depth, since a branch of
+    a residual network follows the trunk.  The order of values, and of equations,
+    does not matter.
     """
 
     def order(value: Value) -> tuple[object, ...]:
         degree = value.degree
-        return not value.data, np.count_nonzero(degree), value.layer, *-degree
+        return not value.data, np.count_nonzero(degree), value.depth, *-degree
 
     return min(values, key=order)

@@ -9,10 +9,10 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 import random_programs
 import rescaling_oracle
 from rescaling_oracle import Network
-
 import swr_optax
 
 SEED, RANGES, LENGTH = 9, 15, 20
