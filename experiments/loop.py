@@ -15,7 +15,7 @@ from experiments.checkpoint import Checkpoints
 from experiments.config import Config
 from experiments.datasets import Dataset
 from experiments.methods import METHODS
-from experiments.protocols import PROTOCOLS, stage_members
+from experiments.protocols import PROTOCOLS, images_of_stage
 from experiments.records import Record
 from experiments.side_by_side import run_side_by_side
 from experiments.training import (
@@ -122,7 +122,7 @@ def _run_lane(
     for stage in range(first, protocol.stages + 1):
         if (stage, config.epochs) <= done:
             continue
-        parts = [stage_members(config.protocol, images, stage, s) for s in seeds]
+        parts = [images_of_stage(config.protocol, images, stage, s) for s in seeds]
         if stage > first and (stage, 0) > done:
             params = training.change_data(state.params, initial, coefficients)
             state = state._replace(params=params)

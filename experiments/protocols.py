@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-Members = Callable[[np.ndarray, int, int], np.ndarray]
+ImagesOfStage = Callable[[np.ndarray, int, int], np.ndarray]
 """(everything in an order of its own for each seed, stage, stages) → the stage's."""
 
 
@@ -38,7 +38,7 @@ class Protocol(NamedTuple):
         stages: spans of training between changes of data.
         epochs: the paper's length of a stage.
         quick_epochs: the length for the CNN in the profile ``quick``.
-        members: which images a stage sees.
+        images: which images a stage sees.
         drops: after which fractions of training the learning rate falls to a tenth.
         methods: what is compared by default.
     """
@@ -48,7 +48,7 @@ class Protocol(NamedTuple):
     stages: int
     epochs: int
     quick_epochs: int
-    members: Members
+    images: ImagesOfStage
     methods: tuple[str, ...]
     drops: tuple[float, ...] = ()
 
@@ -62,7 +62,7 @@ PROTOCOLS: dict[str, Protocol] = {
         stages=2,
         epochs=100,
         quick_epochs=40,
-        members=_half_then_all,
+        images=_half_then_all,
         methods=("scratch", "vanilla", "l2", "l2_init", *_AT_CHANGES, "swr"),
     ),
     "continual-full": Protocol(
@@ -71,7 +71,7 @@ PROTOCOLS: dict[str, Protocol] = {
         stages=10,
         epochs=100,
         quick_epochs=12,
-        members=_chunks_so_far,
+        images=_chunks_so_far,
         methods=("vanilla", "l2", "l2_init", *_AT_CHANGES, "swr"),
     ),
     "continual-limited": Protocol(
@@ -80,7 +80,7 @@ PROTOCOLS: dict[str, Protocol] = {
         stages=10,
         epochs=100,
         quick_epochs=24,
-        members=_chunk,
+        images=_chunk,
         methods=("vanilla", "l2", "l2_init", *_AT_CHANGES, "swr"),
     ),
     "single-task": Protocol(
@@ -89,7 +89,7 @@ PROTOCOLS: dict[str, Protocol] = {
         stages=1,
         epochs=200,
         quick_epochs=80,
-        members=_all,
+        images=_all,
         methods=("vanilla", "l2", "l2_init", "swr"),
     ),
     "single-task-decay": Protocol(
@@ -98,7 +98,7 @@ PROTOCOLS: dict[str, Protocol] = {
         stages=1,
         epochs=200,
         quick_epochs=80,
-        members=_all,
+        images=_all,
         methods=("vanilla", "l2", "l2_init", "swr", "swr_reinit", "swr_follow"),
         drops=(0.5, 0.75),
     ),
@@ -108,7 +108,7 @@ PROTOCOLS: dict[str, Protocol] = {
         stages=1,
         epochs=100,
         quick_epochs=24,
-        members=_all,
+        images=_all,
         methods=("vanilla",),
     ),
     "balancedness": Protocol(
@@ -117,14 +117,14 @@ PROTOCOLS: dict[str, Protocol] = {
         stages=1,
         epochs=100,
         quick_epochs=40,
-        members=_all,
+        images=_all,
         methods=("vanilla", "swr"),
     ),
 }
 """By name; a new protocol is one entry."""
 
 
-def stage_members(protocol: str, images: int, stage: int, seed: int) -> np.ndarray:
+def images_of_stage(protocol: str, images: int, stage: int, seed: int) -> np.ndarray:
     """The images that a stage trains on, the same whenever the seed is.
 
     Args:
@@ -138,4 +138,4 @@ def stage_members(protocol: str, images: int, stage: int, seed: int) -> np.ndarr
     """
     entry = PROTOCOLS[protocol]
     order = np.random.default_rng((seed, 0)).permutation(np.arange(images))
-    return np.sort(entry.members(order, stage, entry.stages))
+    return np.sort(entry.images(order, stage, entry.stages))

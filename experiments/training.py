@@ -124,12 +124,12 @@ def stacked_coefficients(members: Sequence[Member]) -> Any:
 
 
 def shuffled(
-    members: np.ndarray, batch_size: int, steps: int, entropy: Sequence[int]
+    images: np.ndarray, batch_size: int, steps: int, entropy: Sequence[int]
 ) -> np.ndarray:
     """A random order of some images, in batches.
 
     Args:
-        members: indices of the images.
+        images: indices of the images.
         batch_size: images in a batch; the last may have fewer.
         steps: number of batches of the result, at least as many as needed.
         entropy: numbers that determine the order.
@@ -138,7 +138,7 @@ def shuffled(
         Indices, int32, (steps, batch_size); -1 where there is no image.
     """
     order = np.full(steps * batch_size, -1, np.int32)
-    order[: len(members)] = np.random.default_rng(entropy).permutation(members)
+    order[: len(images)] = np.random.default_rng(entropy).permutation(images)
     return order.reshape(steps, batch_size)
 
 

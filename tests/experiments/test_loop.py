@@ -13,7 +13,7 @@ import threadpoolctl
 from experiments.checkpoint import Checkpoints
 from experiments.datasets import Dataset
 from experiments.loop import epochs_of, run_members
-from experiments.protocols import PROTOCOLS, stage_members
+from experiments.protocols import PROTOCOLS, images_of_stage
 from experiments.training import Member, make_training, shuffled
 
 TWO = {"feature": 0.02, "classifier": 0.3}
@@ -47,7 +47,7 @@ def predicted(config, dataset):
     last = entry.stages
     stages = {}
     for stage in range(last if method == "scratch" else 1, last + 1):
-        members = stage_members(config.protocol, images, stage, 0)
+        members = images_of_stage(config.protocol, images, stage, 0)
         size = -(-len(members) // config.batch_size)
         stages[stage] = [
             [
@@ -146,7 +146,7 @@ def corrupted(dataset, kept):
 def test_no_stage_reads_what_is_not_its_own(protocol, stage, tmp_path):
     config = configured(protocol=protocol, epochs=1, batch_size=32)
     dataset = digits(300)
-    kept = stage_members(protocol, 300, stage, 0)
+    kept = images_of_stage(protocol, 300, stage, 0)
     whole, spoilt = (
         numbers(run(config, data, tmp_path / name))
         for name, data in (("whole", dataset), ("spoilt", corrupted(dataset, kept)))
@@ -167,7 +167,7 @@ def test_limited_access_reads_no_earlier_chunk(tmp_path):
     dataset = digits(300)
     # One step a stage from the initial parameters: its loss is of nothing else.
     whole = run(config, dataset, tmp_path / "whole")
-    kept = stage_members("continual-limited", 300, 8, 0)
+    kept = images_of_stage("continual-limited", 300, 8, 0)
     spoilt = run(config, corrupted(dataset, kept), tmp_path / "spoilt")
 
     def losses(records):

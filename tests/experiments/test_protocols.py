@@ -4,7 +4,7 @@ from hypothesis import given, strategies as st
 import numpy as np
 import pytest
 
-from experiments.protocols import PROTOCOLS, stage_members
+from experiments.protocols import PROTOCOLS, images_of_stage
 
 ENOUGH = st.integers(10, 300)
 SEEDS = st.integers(0, 9)
@@ -12,7 +12,7 @@ SEEDS = st.integers(0, 9)
 
 def stages(protocol, images, seed):
     count = PROTOCOLS[protocol].stages
-    return [stage_members(protocol, images, k, seed) for k in range(1, count + 1)]
+    return [images_of_stage(protocol, images, k, seed) for k in range(1, count + 1)]
 
 
 @given(images=ENOUGH, seed=SEEDS)

@@ -25,19 +25,19 @@ from swr_optax import metrics
 
 
 @given(
-    members=st.integers(1, 50),
+    images=st.integers(1, 50),
     batch=st.integers(1, 20),
     spare=st.integers(0, 3),
     seed=st.integers(0, 99),
 )
 @settings(deadline=None)
-def test_an_order_has_every_image_once_and_gaps_last(members, batch, spare, seed):
-    chosen = np.arange(members) * 3
-    steps = -(-members // batch) + spare
+def test_an_order_has_every_image_once_and_gaps_last(images, batch, spare, seed):
+    chosen = np.arange(images) * 3
+    steps = -(-images // batch) + spare
     order = shuffled(chosen, batch, steps, (seed, 1)).ravel()
     assert order.shape == (steps * batch,)
-    assert sorted(order[:members]) == list(chosen)
-    assert (order[members:] == -1).all()
+    assert sorted(order[:images]) == list(chosen)
+    assert (order[images:] == -1).all()
     again = shuffled(chosen, batch, steps, (seed, 1)).ravel()
     np.testing.assert_array_equal(order, again)
 
