@@ -21,7 +21,6 @@ from swr_optax.planning.degrees import (
     Value,
     Walk,
     leaf_value,
-    settled,
     walk_network,
     whole,
 )
@@ -263,7 +262,7 @@ def _walk_once(
         if name is None:
             _require_same_scale(walk, leaf_value(walk, next(measured)), known)
         else:
-            value = settled(walk, whole(walk, known, f"returned in {name!r}"))
+            value = walk.settled(whole(walk, known, f"returned in {name!r}"))
             walk.use_as_data(value)
             outputs[name] = value
     return _Walked(walk, leaves, outputs)
@@ -280,7 +279,7 @@ def _require_same_scale(walk: Walk, given: Known, updated: Known) -> None:
     for before, after in pairs:
         if not after.scale_free:
             walk.require(
-                settled(walk, after).degree - before.degree,
+                walk.settled(after).degree - before.degree,
                 f"{walk.name(before)} and its update must share one scale",
             )
 

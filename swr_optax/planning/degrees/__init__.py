@@ -1,16 +1,11 @@
 """How every value of a network scales when its parameters are scaled.
 
-Start with ``_values.py``, which says what is known of a value, and ``_rules.py``;
+Start with ``_values.py``, which says what is known of a value, and ``_rules.py``.
 ``_primitives.py`` is the table and ``_traversal.py`` the walk.
 """
 
-from swr_optax.planning.degrees._traversal import (
-    INNER,
-    leaf_value,
-    settled,
-    walk_network,
-    whole,
-)
+from swr_optax.planning.degrees._stacks import leaf_value, whole
+from swr_optax.planning.degrees._traversal import INNER, walk_network
 from swr_optax.planning.degrees._values import Degree, Known, Requirement, Value
 from swr_optax.planning.degrees._walk import Role, Walk
 
@@ -23,7 +18,6 @@ __all__ = [
     "Value",
     "Walk",
     "leaf_value",
-    "settled",
     "walk_network",
     "whole",
 ]

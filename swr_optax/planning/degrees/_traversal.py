@@ -6,33 +6,28 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from jax.extend import core
-import jax.numpy as jnp
 
+from swr_optax.planning.degrees._equation import chosen_by, results_of, with_ranks
 from swr_optax.planning.degrees._numbers import (
     SCALE_FREE,
     ZERO,
-    dtype_of,
     is_scale_free,
     numbers_in,
-    only_number,
     union,
 )
-from swr_optax.planning.degrees._primitives import (
-    IDENTITIES,
-    INDICES_SECOND,
-    PRIMITIVES,
-    UNKNOWN,
-    Primitive,
+from swr_optax.planning.degrees._primitives import IDENTITIES, PRIMITIVES, UNKNOWN
+from swr_optax.planning.degrees._rules import meet, must_agree
+from swr_optax.planning.degrees._slices import SliceAxis, shape_of
+from swr_optax.planning.degrees._stacks import (
+    all_in_one,
+    axis_of_results,
+    leaf_value,
+    parts_of,
+    put_together,
+    taken_apart,
+    whole,
+    with_first_axis,
 )
-from swr_optax.planning.degrees._rules import (
-    cast,
-    keep,
-    meet,
-    must_agree,
-    product,
-    quotient,
-)
-from swr_optax.planning.degrees._slices import SliceAxis, shape_of, taken
 from swr_optax.planning.degrees._values import Known, Stack, Value, alike
 from swr_optax.planning.degrees._walk import Walk
 
@@ -59,7 +54,7 @@ def walk_network(
         observer: is called after each equation.
     """
     leaves = [
-        _with_first_axis(leaf_value(walk, row), shape_of(var), position)
+        with_first_axis(leaf_value(walk, row), shape_of(var), position)
         for position, (row, var) in enumerate(
             zip(rows, jaxpr.jaxpr.invars, strict=False)
         )
@@ -67,36 +62,6 @@ def walk_network(
     data = Value(walk.zero, data=True)
     inputs = [data] * (len(jaxpr.jaxpr.invars) - len(leaves))
     return _Traversal(walk, observer).run(jaxpr, [*leaves, *inputs])
-
-
-def leaf_value(walk: Walk, row: int | slice) -> Known:
-    """What is known of a leaf at the start."""
-    if isinstance(row, int):
-        return walk.leaves[row]
-    slices = tuple(walk.leaves[row])
-    return Stack(slices, SliceAxis(axis=0, length=len(slices)))
-
-
-def _with_first_axis(leaf: Known, shape: tuple[int, ...], position: int) -> Known:
-    """A leaf that may turn out to be a stack along its first axis."""
-    if isinstance(leaf, Stack) or not shape:
-        return leaf
-    return leaf._replace(axes=((SliceAxis(0, shape[0]), position),))
-
-
-def whole(walk: Walk, known: Known, use: str = "used together") -> Value:
-    """One value for all slices, whose scales must agree for that."""
-    if isinstance(known, Value):
-        return known
-    bound = [value for value in known.slices if not value.scale_free]
-    first = (bound or known.slices)[0]
-    for value in bound[1:]:
-        walk.require(
-            value.degree - first.degree,
-            f"{walk.name(first)} and {walk.name(value)} are {use} and must share one"
-            " scale",
-        )
-    return _all_in_one(walk, first, known.slices)
 
 
 class _Traversal:
@@ -146,22 +111,23 @@ class _Traversal:
         if name in IDENTITIES:
             return operands
         primitive = PRIMITIVES.get(name, UNKNOWN)
-        _weigh_stacks(walk, eqn, operands)
-        parts = _parts(eqn, operands)
+        walk.stacks.weigh(eqn, operands)
+        parts = parts_of(eqn, operands)
         if parts is not None:
             return parts
         if name == "stack":
             values = [whole(walk, known) for known in operands]
+            walk.add(values)
             if any((value.degree != values[0].degree).any() for value in values):
                 return [
                     Stack(tuple(values), SliceAxis(eqn.params["axis"], len(values)))
                 ]
 
         ranks = [len(shape_of(atom)) for atom in eqn.invars]
-        along = _axis_of_results(eqn, primitive, operands)
+        along = axis_of_results(eqn, primitive, operands)
         if along is None:
             values = [whole(walk, known) for known in operands]
-            return _apply_entry(walk, eqn, primitive, _with_ranks(values, ranks))
+            return results_of(walk, eqn, primitive, with_ranks(values, ranks))
         lanes: list[Sequence[Value]] = []
         for k, known in enumerate(operands):
             if (
@@ -180,7 +146,7 @@ class _Traversal:
             ):
                 ranks[k] -= 1
         rows = [
-            _apply_entry(walk, eqn, primitive, _with_ranks(values, ranks))
+            results_of(walk, eqn, primitive, with_ranks(values, ranks))
             for values in zip(*lanes, strict=True)
         ]
         return [Stack(slices, along) for slices in zip(*rows, strict=True)]
@@ -189,294 +155,6 @@ class _Traversal:
 def _writes(eqn: core.JaxprEqn) -> bool:
     """Whether an equation may write into a mutable array."""
     return any(hasattr(atom.aval, "inner_aval") for atom in eqn.invars)
-
-
-# One equation without jaxprs of its own.
-
-
-def _apply_entry(
-    walk: Walk, eqn: core.JaxprEqn, primitive: Primitive, operands: Sequence[Value]
-) -> list[Value]:
-    """Values of one equation's results, by the entry of its primitive."""
-    if eqn.primitive.name == "select_n":
-        operands = _possible_cases(operands)
-    if primitive.separate:
-        results = [_result(walk, eqn, primitive, [value]) for value in operands]
-        # The keys of a sort choose where the others' entries go.
-        return [_chosen_value(walk, operands, value) for value in results]
-    result = _result(walk, eqn, primitive, operands)
-    if eqn.primitive.name in INDICES_SECOND:
-        data = any(_by_data(walk, value) for value in operands)
-        influences = result.influences
-        return [result, Value(walk.zero, data=data, influences=influences)]
-    return [result] * len(eqn.outvars)
-
-
-def _result(
-    walk: Walk,
-    eqn: core.JaxprEqn,
-    primitive: Primitive,
-    operands: Sequence[Value],
-) -> Value:
-    """The value of the results that are made of these operands."""
-    operands = [
-        _with_epsilons_settled(walk, eqn, k, primitive, value)
-        for k, value in enumerate(operands)
-    ]
-    found = primitive.degree(walk, eqn, operands)
-    degree = found.degree if isinstance(found, Value) else found
-    epsilons = found.epsilons if isinstance(found, Value) else ()
-    if primitive.degree in (keep, cast):
-        epsilons = operands[0].epsilons
-    contents = operands[primitive.contents]
-    choosers = [v for v in operands if not any(v is c for c in contents)]
-    numbers = primitive.numbers(eqn, [value.numbers for value in contents])
-    data = any(walk.is_data(value) for value in contents)
-    leaves = frozenset[int]().union(*(value.leaves for value in contents))
-    chosen = frozenset[int]().union(*(value.chosen for value in contents))
-    by_data = any(_by_data(walk, value) for value in choosers)
-    if primitive.noise:
-        inexact = [
-            value
-            for value, atom in zip(operands, eqn.invars, strict=True)
-            if jnp.issubdtype(dtype_of(atom), jnp.inexact)
-        ]
-        data = walk.noise_is_data or any(_by_data(walk, value) for value in inexact)
-        leaves = chosen = frozenset()
-    elif primitive.lossy:
-        data = data or bool(chosen)
-        leaves = chosen = frozenset()
-    elif by_data:
-        data, chosen = data or not leaves, leaves
-    if is_scale_free(numbers):
-        degree, leaves, chosen = walk.zero, frozenset(), frozenset()
-    if data:
-        leaves = chosen = frozenset()
-    return Value(
-        degree=degree,
-        data=data,
-        leaves=leaves,
-        chosen=chosen,
-        layer=max((walk.layer_of(value) for value in operands), default=-1),
-        depth=_depth(walk, primitive, operands),
-        numbers=numbers,
-        influences=_influences(operands),
-        epsilons=epsilons,
-        axes=_axes_of_results(walk, eqn, primitive, operands),
-    )
-
-
-def _possible_cases(operands: Sequence[Value]) -> list[Value]:
-    """The operands of a selection, without cases that are never selected."""
-    which, *cases = operands
-    if which.numbers is not None:
-        cases = [case for i, case in enumerate(cases) if i in which.numbers]
-    return [which, *cases]
-
-
-def _by_data(walk: Walk, value: Value) -> bool:
-    """Whether the data decide what a value is, if only by choosing it."""
-    return walk.is_data(value) or bool(value.chosen)
-
-
-def _depth(walk: Walk, primitive: Primitive, operands: Sequence[Value]) -> int:
-    depth = max((value.depth for value in operands), default=0)
-    met = {walk.is_data(value) for value in operands if value.data or value.leaves}
-    return depth + (primitive.degree in (product, quotient) and len(met) == 2)
-
-
-def _influences(values: Sequence[Value]) -> int:
-    together = 0
-    for value in values:
-        together |= value.influences
-    return together
-
-
-def _with_epsilons_settled(
-    walk: Walk, eqn: core.JaxprEqn, k: int, primitive: Primitive, value: Value
-) -> Value:
-    """An operand whose small constants are now known to be epsilons, or not."""
-    if not value.epsilons or primitive.degree in (keep, cast):
-        return value
-    guarded = primitive.guards(eqn, k)
-    for epsilon in value.epsilons:
-        walk.settle(epsilon.approximate if guarded else epsilon.exact)
-    return value._replace(epsilons=())
-
-
-def settled(walk: Walk, value: Value) -> Value:
-    """A value whose small constants are no epsilons, for all that is known."""
-    for epsilon in value.epsilons:
-        walk.settle(epsilon.exact)
-    return value._replace(epsilons=())
-
-
-def _with_ranks(values: Sequence[Value], ranks: Sequence[int]) -> list[Value]:
-    pairs = zip(values, ranks, strict=True)
-    return [value._replace(rank=rank) for value, rank in pairs]
-
-
-# Slices, together and apart.
-
-
-def _axis_of_results(
-    eqn: core.JaxprEqn, primitive: Primitive, operands: Sequence[Known]
-) -> SliceAxis | None:
-    """Where the results keep an operand's slices apart, if they do."""
-    for k, known in enumerate(operands):
-        if isinstance(known, Stack):
-            found = primitive.follow(eqn, k, known.along)
-            if found is not None:
-                return found
-    return None
-
-
-def _parts(eqn: core.JaxprEqn, operands: Sequence[Known]) -> list[Known] | None:
-    """The results, where an equation takes slices apart."""
-    stack = operands[0] if operands else None
-    if not isinstance(stack, Stack):
-        return None
-    starts = [
-        only_number(known.numbers) if isinstance(known, Value) else None
-        for known in operands[1:]
-    ]
-    ranges = taken(eqn, stack.along, starts)
-    if ranges is None:
-        return None
-    return [
-        stack.slices[indices[0]]
-        if len(indices) == 1
-        else Stack(
-            tuple(stack.slices[i] for i in indices),
-            SliceAxis(stack.along.axis, len(indices)),
-        )
-        for indices in ranges
-    ]
-
-
-def _all_in_one(walk: Walk, first: Value, values: Sequence[Value]) -> Value:
-    for value in values:
-        settled(walk, value)
-    data = any(walk.is_data(value) for value in values)
-    leaves = frozenset[int]().union(*(value.leaves for value in values))
-    chosen = frozenset[int]().union(*(value.chosen for value in values))
-    return first._replace(
-        data=data,
-        leaves=frozenset() if data else leaves,
-        chosen=frozenset() if data else chosen,
-        layer=max(value.layer for value in values),
-        numbers=union([value.numbers for value in values]),
-        influences=_influences(values),
-        epsilons=(),
-        axes=(),
-    )
-
-
-def _apart(walk: Walk, known: Known, length: int) -> Sequence[Known]:
-    """The parts of an array that a scan takes apart along its first axis."""
-    if isinstance(known, Value):
-        return [_with_axes_moved(known, -1)] * length
-    if known.along == SliceAxis(0, length):
-        return known.slices
-    if known.along.axis == 0:
-        return [whole(walk, known)] * length
-    inside = known.along._replace(axis=known.along.axis - 1)
-    return [known._replace(along=inside)] * length
-
-
-def _together(walk: Walk, parts: Sequence[Known]) -> Known:
-    """The array that a scan makes of the parts, along a new first axis."""
-    first = parts[0]
-    if isinstance(first, Stack) and all(alike(part, first) for part in parts):
-        return first._replace(along=first.along._replace(axis=first.along.axis + 1))
-    values = tuple(whole(walk, part) for part in parts)
-    # A state that starts as zero has no scale of its own in its first slice.
-    bound = [value for value in values if not value.scale_free] or list(values)
-    if all((value.degree == bound[0].degree).all() for value in bound):
-        together = _all_in_one(walk, bound[0], values)
-        return together._replace(axes=_with_axes_moved(bound[0], 1).axes)
-    return Stack(values, SliceAxis(0, len(values)))
-
-
-# Which leaves are stacks.
-
-
-def _axes_of_results(
-    walk: Walk, eqn: core.JaxprEqn, primitive: Primitive, operands: Sequence[Value]
-) -> tuple[tuple[SliceAxis, int], ...]:
-    """Where the first axes of leaves are found in the results."""
-    followed = [
-        (after, leaf)
-        for k, value in enumerate(operands)
-        for along, leaf in value.axes
-        if (after := primitive.follow(eqn, k, along)) is not None
-    ]
-    return walk.stacks.unite(followed) if followed else ()
-
-
-def _with_axes_moved(value: Value, by: int) -> Value:
-    """Without the first axis, or with one in front."""
-    if not value.axes:
-        return value
-    moved = tuple(
-        (along._replace(axis=along.axis + by), leaf)
-        for along, leaf in value.axes
-        if along.axis + by >= 0
-    )
-    return value._replace(axes=moved)
-
-
-def _weigh_stacks(walk: Walk, eqn: core.JaxprEqn, operands: Sequence[Known]) -> None:
-    """Notes what an equation says of which leaves are stacks of layers."""
-    values = [value for value in operands if isinstance(value, Value)]
-    if len(values) < len(operands) or not any(value.axes for value in values):
-        return
-    evidence = walk.stacks
-    shapes = [shape_of(atom) for atom in eqn.invars]
-
-    def found(k: int, axes: Sequence[int]) -> list[int]:
-        """Leaves whose first axis is, as a whole, one of these of an operand."""
-        return [
-            leaf
-            for along, leaf in values[k].axes
-            if along.axis in axes and shapes[k][along.axis] == along.length
-        ]
-
-    match eqn.primitive.name:
-        case "dot_general":
-            contracting, _ = eqn.params["dimension_numbers"]
-            for k, axes in enumerate(contracting):
-                if not all(value.data for value in values):
-                    evidence.added_up(found(k, axes))
-                apart = [axis for axis in range(len(shapes[k])) if axis not in axes]
-                if not values[k].data and len(shapes[k]) >= evidence.SMALLEST_RANK:
-                    evidence.multiplied_apart(found(k, apart))
-        case "conv_general_dilated":
-            numbers = eqn.params["dimension_numbers"]
-            groups = eqn.params["feature_group_count"]
-            if groups == 1:
-                evidence.added_up(found(0, [numbers.lhs_spec[1]]))
-                evidence.added_up(found(1, [numbers.rhs_spec[1]]))
-            # A batch of kernels was merged into their features, as `vmap` does.
-            evidence.multiplied_apart(
-                leaf
-                for along, leaf in values[1].axes
-                if along.axis == numbers.rhs_spec[0]
-                and along.inner > 1
-                and groups % along.length == 0
-            )
-        case "gather":
-            if not all(value.data for value in values):
-                looked_up = eqn.params["dimension_numbers"].collapsed_slice_dims
-                evidence.added_up(found(0, looked_up))
-        case "slice" | "split" | "unstack" | "dynamic_slice":
-            if values[0].data:
-                return
-            starts = [only_number(value.numbers) for value in values[1:]]
-            for along, leaf in values[0].axes:
-                ranges = taken(eqn, along, starts)
-                if ranges and all(len(indices) == 1 for indices in ranges):
-                    evidence.taken_apart([leaf], along.length, len(shapes[0]))
 
 
 # Primitives that contain jaxprs.
@@ -506,8 +184,8 @@ def _scan(
     carry_end = consts_end + eqn.params["num_carry"]
     length = eqn.params["length"]
     consts, carry = operands[:consts_end], list(operands[consts_end:carry_end])
-    _weigh_scan(walk, eqn, operands)
-    xs = [_apart(walk, known, length) for known in operands[carry_end:]]
+    walk.stacks.weigh_scan(eqn, operands)
+    xs = [taken_apart(walk, known, length) for known in operands[carry_end:]]
     if not length:
         nothing = Value(walk.zero, numbers=ZERO)
         return [*carry, *[nothing] * (len(eqn.outvars) - len(carry))]
@@ -525,17 +203,7 @@ def _scan(
             break  # All that follow would be the same.
     last = results[next(reversed(results))]
     ys = zip(*(results.get(i, last) for i in indices), strict=True)
-    return [*carry, *(_together(walk, parts) for parts in ys)]
-
-
-def _weigh_scan(walk: Walk, eqn: core.JaxprEqn, operands: Sequence[Known]) -> None:
-    """What a scan takes apart may be stacks of layers."""
-    length = eqn.params["length"]
-    first = eqn.params["num_consts"] + eqn.params["num_carry"]
-    for known, atom in zip(operands[first:], eqn.invars[first:], strict=True):
-        if isinstance(known, Value) and not known.data:
-            leaves = [leaf for at, leaf in known.axes if at == SliceAxis(0, length)]
-            walk.stacks.taken_apart(leaves, length, len(shape_of(atom)))
+    return [*carry, *(put_together(walk, parts) for parts in ys)]
 
 
 def _widened(before: Known, after: Known) -> Known:
@@ -566,8 +234,9 @@ def _while(
         if all(map(alike, carry, joined)):
             break
         carry = joined
-    ends = self.run(eqn.params["cond_jaxpr"], [*operands[:body_start], *carry])
-    return [_chosen_by(self.walk, ends, known) for known in carry]
+    results = self.run(eqn.params["cond_jaxpr"], [*operands[:body_start], *carry])
+    ends = [whole(self.walk, known) for known in results]
+    return [_chosen_by_all(self.walk, ends, known) for known in carry]
 
 
 def _joined(walk: Walk, before: Known, after: Known) -> Known:
@@ -583,7 +252,7 @@ def _joined(walk: Walk, before: Known, after: Known) -> Known:
 
 
 def _joined_value(walk: Walk, before: Value, after: Value) -> Value:
-    before, after = settled(walk, before), settled(walk, after)
+    before, after = walk.settled(before), walk.settled(after)
     walk.add([before, after])
     data = walk.is_data(before) or walk.is_data(after)
     degree = after.degree if before.scale_free else before.degree
@@ -619,7 +288,7 @@ def _cond(
         possible = sorted({min(max(int(n), 0), last) for n in which.numbers})
     results = [self.run(branches[i], operands[1:]) for i in possible]
     return [
-        _chosen_by(walk, [which], _of_branches(walk, known))
+        _chosen_by_all(walk, [which], _of_branches(walk, known))
         for known in zip(*results, strict=True)
     ]
 
@@ -643,31 +312,23 @@ def _of_branches(walk: Walk, results: Sequence[Known]) -> Known:
 
 
 def _of_values(walk: Walk, values: Sequence[Value]) -> Value:
-    values = [settled(walk, value) for value in values]
+    values = [walk.settled(value) for value in values]
     if any(walk.is_data(value) for value in values):
         for value in values:
             walk.use_as_data(value)
     walk.add(values)
-    together = _all_in_one(walk, meet(walk, "cond", values), values)
+    together = all_in_one(walk, meet(walk, "cond", values), values)
     return together._replace(
         axes=walk.stacks.unite(pair for value in values for pair in value.axes)
     )
 
 
-def _chosen_by(walk: Walk, choosers: Sequence[Known], known: Known) -> Known:
+def _chosen_by_all(walk: Walk, choosers: Sequence[Value], known: Known) -> Known:
     """A result of which the data may decide which one it is."""
     if isinstance(known, Stack):
-        slices = (_chosen_value(walk, choosers, value) for value in known.slices)
+        slices = (chosen_by(walk, choosers, value) for value in known.slices)
         return known._replace(slices=tuple(slices))
-    return _chosen_value(walk, choosers, known)
-
-
-def _chosen_value(walk: Walk, choosers: Sequence[Known], value: Value) -> Value:
-    values = [whole(walk, chooser) for chooser in choosers]
-    value = value._replace(influences=value.influences | _influences(values))
-    if not any(_by_data(walk, chooser) for chooser in values):
-        return value
-    return value._replace(data=value.data or not value.leaves, chosen=value.leaves)
+    return chosen_by(walk, choosers, known)
 
 
 INNER: Mapping[str, str] = {

@@ -140,3 +140,11 @@ def simplest(values: Sequence[Value]) -> Value:
         return not value.data, np.count_nonzero(degree), value.depth, *-degree
 
     return min(values, key=order)
+
+
+def influences_of(values: Sequence[Value]) -> int:
+    """The leaves on which any of some values depends, as bits."""
+    together = 0
+    for value in values:
+        together |= value.influences
+    return together

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 import dataclasses
 from pathlib import PurePath
 from typing import Literal
@@ -11,7 +11,7 @@ from jax.extend import core
 import numpy as np
 
 from swr_optax.planning.degrees._numbers import only_number
-from swr_optax.planning.degrees._slices import SliceAxis
+from swr_optax.planning.degrees._stack_evidence import StackEvidence
 from swr_optax.planning.degrees._values import Degree, Kind, Requirement, Value
 
 Role = Literal["weight", "shift", "statistic", "frozen", "unused"]
@@ -94,6 +94,12 @@ class Walk:
         if requirement.row.any() and key not in self._known:
             self._known.add(key)
             self.requirements.append(requirement)
+
+    def settled(self, value: Value) -> Value:
+        """A value whose small constants are no epsilons, for all that is known."""
+        for epsilon in value.epsilons:
+            self.settle(epsilon.exact)
+        return value._replace(epsilons=())
 
     def _where(self) -> str:
         names = [*self.calls, *([_jax_nn_function(self.eqn)] if self.eqn else [])]
@@ -186,70 +192,6 @@ class Walk:
         if number is not None:
             return f"the number {number:g}"
         return "the input" if value.data else "a constant"
-
-
-class StackEvidence:
-    """What speaks for and against leaves being stacks of layers.
-
-    Such leaves come from a scan over blocks, which takes them apart, or from a
-    ``vmap`` over parameters, which multiplies them slice by slice.  Only stacks
-    of matrices count as evidence: a scan over steps of time takes vectors apart,
-    and an elementwise gain has one number for each feature.  The other leaves of
-    the same layers, such as biases, are known by meeting the evidence along the
-    same axis.  An axis that a product with parameters adds up holds features,
-    and one in which the data look things up holds a vocabulary.
-
-    Whether a leaf counts as one layer or as several decides how many norms are
-    kept; the plan is right either way.
-    """
-
-    SMALLEST_RANK = 3
-    """Of a stack of matrices."""
-
-    def __init__(self, leaves: int) -> None:
-        self._same_as = list(range(leaves))
-        self._for: set[int] = set()
-        self._against: set[int] = set()
-        self._taken: dict[int, list[tuple[int, int]]] = {}
-
-    def unite(
-        self, axes: Iterable[tuple[SliceAxis, int]]
-    ) -> tuple[tuple[SliceAxis, int], ...]:
-        """Leaves whose first axes are found in one place have one axis."""
-        united: dict[SliceAxis, int] = {}
-        for along, leaf in axes:
-            other = self._root(united.setdefault(along, leaf))
-            self._same_as[self._root(leaf)] = other
-        return tuple(
-            sorted((along, self._root(leaf)) for along, leaf in united.items())
-        )
-
-    def multiplied_apart(self, leaves: Iterable[int]) -> None:
-        """Evidence for: a product keeps these leaves' first axes apart."""
-        self._for.update(leaves)
-
-    def added_up(self, leaves: Iterable[int]) -> None:
-        """Evidence against: a product or a lookup mixes their first axes."""
-        self._against.update(leaves)
-
-    def taken_apart(self, leaves: Iterable[int], length: int, rank: int) -> None:
-        """Evidence for, if any of so many slices is a matrix."""
-        self._taken.setdefault(length, []).extend((leaf, rank) for leaf in leaves)
-
-    def found(self) -> Collection[int]:
-        """The leaves that are stacks of layers, according to all of this."""
-        evidence = set(self._for)
-        for taken in self._taken.values():
-            if any(rank >= self.SMALLEST_RANK for _, rank in taken):
-                evidence.update(leaf for leaf, _ in taken)
-        stacks = {self._root(leaf) for leaf in evidence}
-        stacks -= {self._root(leaf) for leaf in self._against}
-        return [i for i in range(len(self._same_as)) if self._root(i) in stacks]
-
-    def _root(self, leaf: int) -> int:
-        while self._same_as[leaf] != leaf:
-            leaf = self._same_as[leaf]
-        return leaf
 
 
 def _module_of(path: str) -> str:
