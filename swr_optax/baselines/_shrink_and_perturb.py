@@ -27,7 +27,7 @@ def shrink_and_perturb(
             where it is traced.
 
     Returns:
-        The new parameters.
+        The new parameters, of the same types as before.
 
     Raises:
         ValueError: if the coefficient is outside [0, 1].
@@ -39,6 +39,8 @@ def shrink_and_perturb(
     """
     if not isinstance(coefficient, jax.core.Tracer) and not 0 <= coefficient <= 1:
         raise ValueError(f"coefficient must be from 0 to 1, not {coefficient:g}")
-    return jax.tree.map(
-        lambda p, p0: (1 - coefficient) * p + coefficient * p0, params, initial_params
-    )
+
+    def moved(p: jax.Array, p0: jax.Array) -> jax.Array:
+        return ((1 - coefficient) * p + coefficient * p0).astype(p.dtype)
+
+    return jax.tree.map(moved, params, initial_params)
