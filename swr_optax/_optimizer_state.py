@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import itertools
 from typing import Any
 
@@ -14,7 +15,7 @@ from swr_optax.metrics import weight_norms
 from swr_optax.planning import RescalingPlan
 from swr_optax.planning._rescale import leaf_log_scalers, scaled
 
-CONTAINERS = (tuple, list, dict)
+CONTAINERS = (tuple, list, dict, collections.OrderedDict)
 """States of chains, and what wrappers keep several states in."""
 
 WRAPPERS_THAT_TAKE_EVERY_STEP = (
@@ -61,8 +62,8 @@ def reset_reference_norms(
         if not _is_rescaling_state(node):
             return node
         return node._replace(
-            reference_norms=norms.astype(node.reference_norms.dtype),
-            owed_log_scalers=jnp.zeros_like(node.owed_log_scalers),
+            reference_norms=_with(node.reference_norms, norms),
+            owed_log_scalers=_with(node.owed_log_scalers, jnp.zeros_like(norms)),
         )
 
     return jax.tree.map(reset, opt_state, is_leaf=_is_rescaling_state)
@@ -88,8 +89,8 @@ def rescale_statistics(
             wrapper that may skip steps (:class:`optax.MultiSteps`,
             :func:`optax.apply_if_finite`, :func:`optax.conditionally_transform`),
             since a skipped step rescales nothing, and behind one that this
-            library does not know.  Of a Flax ``nnx.Optimizer`` pass
-            ``nnx.as_pure(optimizer.opt_state)``.
+            library does not know.  A Flax ``nnx.Optimizer`` changes its state in
+            place: keep ``nnx.as_pure(optimizer.opt_state)`` before the step.
 
     Returns:
         The statistics, each leaf times its factor.
@@ -144,9 +145,19 @@ def _is_rescaling_state(node: Any) -> bool:
     return isinstance(node, SoftWeightRescalingState)
 
 
+def _with(field: Any, array: jax.Array) -> Any:
+    """A state's field with another array; in a variable, if Flax put it in one."""
+    return jax.tree.map(lambda old: array.astype(old.dtype), field)
+
+
 def _rescaling_states_in(node: Any) -> list[SoftWeightRescalingState]:
+    """All rescaling states below a node; of arrays, if Flax has them in variables."""
     nodes = jax.tree.leaves(node, is_leaf=_is_rescaling_state)
-    return [node for node in nodes if _is_rescaling_state(node)]
+    return [
+        SoftWeightRescalingState(*jax.tree.leaves(node))
+        for node in nodes
+        if _is_rescaling_state(node)
+    ]
 
 
 def _rescaling_states(opt_state: optax.OptState) -> list[SoftWeightRescalingState]:
