@@ -340,23 +340,31 @@ def _coefficients(
 def _check_coefficient(value: Any, name: str) -> None:
     if callable(value):
         return
+    allowed = "a number from 0 to 1, a schedule, or a mapping from groups to these"
+    check_scalar(value, name, allowed)
+    if not isinstance(value, jax.core.Tracer) and not 0 <= value <= 1:
+        raise ValueError(f"{name} must be from 0 to 1, not {float(value):g}")
+
+
+def check_scalar(value: Any, name: str, allowed: str) -> None:
+    """Refuses what is no real number, traced or not.
+
+    Raises:
+        TypeError: for another type.
+        ValueError: for an array with a shape.
+    """
     kind = str(getattr(value, "dtype", type(value).__name__))
     plain = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not plain and not (
         isinstance(value, (np.generic, np.ndarray, jax.Array))
         and kind.startswith(("int", "uint", "float", "bfloat"))
     ):
-        raise TypeError(
-            f"{name} must be a number from 0 to 1, a schedule, or a mapping from groups"
-            f" to these, not {kind}"
-        )
+        raise TypeError(f"{name} must be {allowed}, not {kind}")
     if np.shape(value) != ():
         raise ValueError(
             f"{name} must be a scalar, not of shape {np.shape(value)}: use vmap for"
             " many coefficients"
         )
-    if not isinstance(value, jax.core.Tracer) and not 0 <= value <= 1:
-        raise ValueError(f"{name} must be from 0 to 1, not {float(value):g}")
 
 
 def _is_zero(value: Coefficient) -> bool:

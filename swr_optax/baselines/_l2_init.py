@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from swr_optax._soft_weight_rescaling import check_scalar
+
 
 class L2InitState(NamedTuple):
     """State of :func:`l2_init`.
@@ -43,14 +45,18 @@ def l2_init(
     Raises:
         ValueError: if the coefficient is negative; in ``update`` without
             ``params``.
+        TypeError: if the coefficient is not a number.
 
     References:
         Kumar, Marklund and Van Roy, `Maintaining Plasticity in Continual
         Learning via Regenerative Regularization
         <https://arxiv.org/abs/2308.11958>`_, 2023.
     """
-    if not isinstance(coefficient, jax.core.Tracer) and coefficient < 0:
-        raise ValueError(f"coefficient must not be negative, not {coefficient:g}")
+    check_scalar(coefficient, "coefficient", "a number from 0 up")
+    if not isinstance(coefficient, jax.core.Tracer) and not coefficient >= 0:
+        raise ValueError(
+            f"coefficient must not be negative, not {float(coefficient):g}"
+        )
 
     def init_fn(params: optax.Params) -> L2InitState:
         return L2InitState(initial_params=jax.tree.map(jnp.copy, params))

@@ -135,3 +135,17 @@ def test_reset_all_resets_everything():
 def test_mistakes_are_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("coefficient", ["0.1", None, [0.1], 1j, True])
+def test_coefficients_of_other_types_are_named(coefficient):
+    message = "^coefficient must be a number from 0 (up|to 1), not "
+    with pytest.raises(TypeError, match=message):
+        swr_optax.l2_init(coefficient)
+    with pytest.raises(TypeError, match=message):
+        swr_optax.shrink_and_perturb(jnp.ones(1), jnp.ones(1), coefficient)
+
+
+def test_a_coefficient_that_is_no_number_at_all_is_refused():
+    with pytest.raises(ValueError, match="coefficient must not be negative, not nan"):
+        swr_optax.l2_init(float("nan"))
