@@ -82,15 +82,12 @@ def log_scalers_of(
 class _Debts:
     """What each layer may owe, given the types of the leaves that follow it.
 
-    With ``s = E @ log(c)`` for all leaves and ``P`` the rows of E that are
-    weights, ``P @ owed`` is what the weights' logarithmic norms will change by
-    once all is paid.  Plans of priority ``"norms"`` have the identity for P, and
-    those of priority ``"function"`` a projection: ``E @ P`` is E, so that
-    ``P @ log(c)`` says the same as ``log(c)`` without what cancels.
-
-    Attributes:
-        thresholds: smallest scaler, as the absolute value of its logarithm, that
-            survives rounding; zero for a layer that owes nothing; shape (layers,).
+    With ``s = E @ log(c)`` for all leaves and P the rows of E that are weights,
+    ``P @ owed`` is what the logarithms of the weights' norms will change by once
+    all is paid.  Plans of priority ``"norms"`` have the identity for P.  Those of
+    priority ``"function"`` have a projection: ``E @ P`` is E, so that ``P @
+    log(c)`` says the same as ``log(c)`` without what cancels, and layers that
+    are tied to each other pay together.
     """
 
     def __init__(
@@ -100,17 +97,21 @@ class _Debts:
         places: Sequence[Place],
         plan: RescalingPlan,
     ) -> None:
+        self.on_weights = exponents[[*plan.weights]]
         self.thresholds = np.zeros(len(plan.layers))
         for leaf, place in zip(leaves, places, strict=True):
             epsilon = 0.0 if place is None else float(jnp.finfo(leaf.dtype).eps)
             if epsilon > FULL_PRECISION:
                 follows = exponents[[*_rows(place)]].any(axis=0)
-                owable = np.where(follows, SURVIVING_EPSILONS * epsilon, 0.0)
-                self.thresholds = np.maximum(self.thresholds, owable)
-        self.on_weights = exponents[[*plan.weights]]
-        own = np.diag(self.on_weights)
-        self.thresholds /= np.where(own > 0, own, 1.0)
-        self.projects = np.allclose(exponents @ self.on_weights, exponents)
+                survives = np.where(follows, SURVIVING_EPSILONS * epsilon, 0.0)
+                self.thresholds = np.maximum(self.thresholds, survives)
+        identity = np.eye(len(plan.layers))
+        self.projects = not np.array_equal(self.on_weights, identity) and np.allclose(
+            exponents @ self.on_weights, exponents
+        )
+        if self.projects:
+            self.tied = _connected(self.on_weights != 0)
+            self.thresholds = np.max(self.tied * self.thresholds, axis=1)
 
     def settle(
         self,
@@ -125,10 +126,12 @@ class _Debts:
         # The norms that the weights would have, had no rounding held them up.
         unrounded = norms * jnp.exp(leaf_log_scalers(self.on_weights, owed))
         log_scalers = log_scalers_of(unrounded, references, coefficients)
-        if self.projects and not _is_identity(self.on_weights):
+        if self.projects:
             log_scalers = leaf_log_scalers(self.on_weights, log_scalers)
         wanted = owed + log_scalers
         due = jnp.abs(wanted) >= self.thresholds.astype(wanted.dtype)
+        if self.projects:
+            due = jnp.any(self.tied & due, axis=1)
         return jnp.where(due, wanted, 0.0), jnp.where(due, 0.0, wanted)
 
 
@@ -185,9 +188,14 @@ def soft_weight_rescaling(
     its initial value by more than :math:`\sqrt{B} / \lambda`.
 
     Chain it last, behind the optimiser: what it rescales is ``params +
-    updates``.  Parameters of 16 bits or fewer would swallow small factors, so
-    a layer with such leaves owes its scaler, one number in the state, until
-    that is large enough to survive rounding (two epsilons of the type).
+    updates``.  Inside :func:`optax.MultiSteps` and other wrappers that decide
+    when to step it may stand with the optimiser; but it belongs behind those
+    that make other updates of what they wrap (:func:`optax.lookahead`,
+    :func:`optax.contrib.schedule_free`, :func:`optax.contrib.mechanize`).
+
+    Parameters of 16 bits or fewer would swallow small factors, so a layer with
+    such leaves owes its scaler, one number in the state, until that is large
+    enough to survive rounding (two epsilons of the type).
 
     Example:
         >>> import jax, jax.numpy as jnp, optax, swr_optax
@@ -435,8 +443,12 @@ def _widened(leaf: jax.Array) -> jax.Array:
     return leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32))
 
 
-def _is_identity(matrix: np.ndarray) -> bool:
-    return np.array_equal(matrix, np.eye(len(matrix)))
+def _connected(edges: np.ndarray) -> np.ndarray:
+    """Whether a path of edges leads from one layer to another."""
+    reached = edges | np.eye(len(edges), dtype=bool)
+    for _ in range(len(edges).bit_length()):  # Each round doubles the paths' length.
+        reached = (reached.astype(float) @ reached) > 0
+    return reached
 
 
 def _is_placeholder(params: optax.Params) -> bool:

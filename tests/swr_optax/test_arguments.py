@@ -48,15 +48,17 @@ def test_schedule_counts_steps_from_zero():
 
 def test_groups_have_coefficients_of_their_own():
     params, plan = two_layers()
-    tx = swr_optax.soft_weight_rescaling(
-        {"feature": 0.5, "classifier": optax.constant_schedule(0.125)}, plan
-    )
-    rescaled, _ = tx.update(params, tx.init(params), params)  # Doubles weights.
-    np.testing.assert_allclose(
-        norms_of(optax.apply_updates(params, rescaled)),
-        norms_of(params) * [1.5, 1.875],
-        rtol=1e-6,
-    )
+    classifier = optax.constant_schedule(0.125)
+    for feature in (0.5, np.float64(0.5), jnp.float32(0.5), lambda _: 0.5):
+        tx = swr_optax.soft_weight_rescaling(
+            {"classifier": classifier, "feature": feature}, plan
+        )
+        rescaled, _ = tx.update(params, tx.init(params), params)  # Doubles weights.
+        np.testing.assert_allclose(
+            norms_of(optax.apply_updates(params, rescaled)),
+            norms_of(params) * [1.5, 1.875],
+            rtol=1e-6,
+        )
 
 
 @pytest.mark.parametrize("coefficient", [-0.1, 1.5, float("nan"), jnp.float32(2)])
