@@ -195,6 +195,7 @@ def scaled(
         count=jnp.int32(1),
         reference_norms=jnp.exp(log_scalers),
         log_scalers=log_scalers,
+        owed_log_scalers=jnp.zeros_like(log_scalers),
     )
 
     @jax.vmap

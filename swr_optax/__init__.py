@@ -6,10 +6,9 @@ behind the optimiser.
 """
 
 from swr_optax import metrics
+from swr_optax._optimizer_state import rescale_statistics, reset_reference_norms
 from swr_optax._soft_weight_rescaling import (
     SoftWeightRescalingState,
-    rescale_statistics,
-    reset_reference_norms,
     soft_weight_rescaling,
 )
 from swr_optax.baselines import l2_init, reset_all, reset_head, shrink_and_perturb

@@ -1,38 +1,165 @@
-"""Soft Weight Rescaling as an Optax gradient transformation."""
+"""Soft Weight Rescaling as an Optax gradient transformation.
+
+From top to bottom: the mathematics, the state, the transformation.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+import itertools
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from optax._src.base import NO_PARAMS_MSG
 
-from swr_optax.metrics._weight_norms import norms_of_weights, weight_norms
+from swr_optax.planning import RescalingPlan
 from swr_optax.planning._paths import is_masked
-from swr_optax.planning._plan import RescalingPlan
-from swr_optax.planning._rescale import factor_of, leaf_log_scalers, scaled
+from swr_optax.planning._rescale import factor_of, leaf_log_scalers
 
 Coefficient: TypeAlias = jax.typing.ArrayLike | optax.Schedule
 """A number from 0 to 1, or a schedule: a function from step to such a number."""
+
+Place: TypeAlias = int | slice | None
+"""Where a plan has an array: its row, its slices' rows, or None if masked out."""
+
+SURVIVING_EPSILONS = 2
+"""A factor that is off one by so many epsilons of a type survives rounding.
+
+Fewer are rounded to none or to too many.  With more, norms lag further behind:
+in bfloat16 an epsilon is 0.8 per cent.
+"""
+
+FULL_PRECISION = float(jnp.finfo(jnp.float32).eps)
+"""Types with a larger epsilon have 16 bits or fewer."""
+
+
+# The mathematics.
+
+
+def norms_of_weights(
+    leaves: Sequence[Any], places: Sequence[Place], plan: RescalingPlan
+) -> jax.Array:
+    """Frobenius norm of each layer's weight, zero if it is masked out."""
+    weights = {*plan.weights}
+    squares: list[jax.Array] = []
+    position: dict[int, int] = {}
+    for leaf, place in zip(leaves, places, strict=True):
+        rows = _rows(place)
+        if leaf is None or weights.isdisjoint(rows):
+            continue
+        position.update(zip(rows, itertools.count(len(position)), strict=False))
+        axes = tuple(range(isinstance(place, slice), leaf.ndim))
+        wide = leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32))
+        size = jnp.abs(wide) if jnp.iscomplexobj(wide) else wide
+        squares.append(jnp.sum(jnp.square(size), axis=axes).reshape(len(rows)))
+    dtype = jnp.result_type(jnp.float32, *(square.dtype for square in squares))
+    none = len(position)  # A zero behind the others stands for what is masked out.
+    order = [position.get(row, none) for row in plan.weights]
+    if none in order:
+        squares.append(jnp.zeros(1, dtype))
+    together = jnp.concatenate([square.astype(dtype) for square in squares])
+    if order != list(range(len(together))):
+        together = together[np.array(order)]
+    return jnp.sqrt(together)
+
+
+def log_scalers_of(
+    norms: jax.Array, references: jax.Array, coefficients: jax.typing.ArrayLike
+) -> jax.Array:
+    """Log c of each layer; zero where a norm is zero or not finite."""
+    usable = (norms > 0) & (references > 0)
+    usable &= jnp.isfinite(norms) & jnp.isfinite(references)
+    safe = jnp.where(usable, norms, 1.0)
+    less_one = coefficients * (references - safe) / safe
+    # log1p is exact near one, the quotient far below it.
+    near = jnp.log1p(jnp.maximum(less_one, -0.5))
+    mean = coefficients * references + (1 - coefficients) * safe
+    return jnp.where(usable, jnp.where(less_one > -0.5, near, jnp.log(mean / safe)), 0)
+
+
+class _Debts:
+    """What each layer may owe, given the types of the leaves that follow it.
+
+    With ``s = E @ log(c)`` for all leaves and P the rows of E that are weights,
+    ``P @ owed`` is what the logarithms of the weights' norms will change by once
+    all is paid.  Plans of priority ``"norms"`` have the identity for P.  Those of
+    priority ``"function"`` have a projection: ``E @ P`` is E, so that ``P @
+    log(c)`` says the same as ``log(c)`` without what cancels, and layers that
+    are tied to each other pay together.
+    """
+
+    def __init__(
+        self,
+        exponents: np.ndarray,
+        leaves: Sequence[Any],
+        places: Sequence[Place],
+        plan: RescalingPlan,
+    ) -> None:
+        self.on_weights = exponents[[*plan.weights]]
+        self.thresholds = np.zeros(len(plan.layers))
+        for leaf, place in zip(leaves, places, strict=True):
+            epsilon = 0.0 if place is None else float(jnp.finfo(leaf.dtype).eps)
+            if epsilon > FULL_PRECISION:
+                follows = exponents[[*_rows(place)]].any(axis=0)
+                survives = np.where(follows, SURVIVING_EPSILONS * epsilon, 0.0)
+                self.thresholds = np.maximum(self.thresholds, survives)
+        identity = np.eye(len(plan.layers))
+        self.projects = not np.array_equal(self.on_weights, identity) and np.allclose(
+            exponents @ self.on_weights, exponents
+        )
+        if self.projects:
+            self.tied = _connected(self.on_weights != 0)
+            self.thresholds = np.max(self.tied * self.thresholds, axis=1)
+
+    def settle(
+        self,
+        norms: jax.Array,
+        references: jax.Array,
+        coefficients: jax.typing.ArrayLike,
+        owed: jax.Array,
+    ) -> tuple[jax.Array, jax.Array]:
+        """Logarithms of the scalers to apply now, and of those still owed."""
+        if not self.thresholds.any():
+            return log_scalers_of(norms, references, coefficients), owed
+        # The norms that the weights would have, had no rounding held them up.
+        unrounded = norms * jnp.exp(leaf_log_scalers(self.on_weights, owed))
+        log_scalers = log_scalers_of(unrounded, references, coefficients)
+        if self.projects:
+            log_scalers = leaf_log_scalers(self.on_weights, log_scalers)
+        wanted = owed + log_scalers
+        due = jnp.abs(wanted) >= self.thresholds.astype(wanted.dtype)
+        if self.projects:
+            due = jnp.any(self.tied & due, axis=1)
+        return jnp.where(due, wanted, 0.0), jnp.where(due, 0.0, wanted)
+
+
+# The state.
 
 
 class SoftWeightRescalingState(NamedTuple):
     """State of :func:`soft_weight_rescaling`.
 
+    All but ``count`` are float32, or float64 if a weight is.
+
     Attributes:
         count: steps taken; int32, scalar.
         reference_norms: Frobenius norm to which each layer's weight is drawn,
             its norm at ``init``; shape (layers,).
-        log_scalers: log c of the last step; shape (layers,).
+        log_scalers: log c that the last step applied; shape (layers,).
+        owed_log_scalers: log c that was wanted and not yet applied, since
+            parameters of 16 bits or fewer would have swallowed it; zero for
+            layers of float32 and float64; shape (layers,).
     """
 
     count: jax.Array  # type: ignore[assignment]
     reference_norms: jax.Array
     log_scalers: jax.Array
+    owed_log_scalers: jax.Array
+
+
+# The transformation.
 
 
 def soft_weight_rescaling(
@@ -61,7 +188,14 @@ def soft_weight_rescaling(
     its initial value by more than :math:`\sqrt{B} / \lambda`.
 
     Chain it last, behind the optimiser: what it rescales is ``params +
-    updates``.
+    updates``.  Inside :func:`optax.MultiSteps` and other wrappers that decide
+    when to step it may stand with the optimiser; but it belongs behind those
+    that make other updates of what they wrap (:func:`optax.lookahead`,
+    :func:`optax.contrib.schedule_free`, :func:`optax.contrib.mechanize`).
+
+    Parameters of 16 bits or fewer would swallow small factors, so a layer with
+    such leaves owes its scaler, one number in the state, until that is large
+    enough to survive rounding (two epsilons of the type).
 
     Example:
         >>> import jax, jax.numpy as jnp, optax, swr_optax
@@ -83,22 +217,28 @@ def soft_weight_rescaling(
             a number, a traced scalar, a schedule (the step counts from 0), or a
             mapping from each of the plan's groups to one of these, such as
             ``{"feature": 1e-4, "classifier": 1e-1}``.  Where it is the Python
-            or NumPy number 0, the updates pass unchanged to the bit.
+            or NumPy number 0, the updates pass unchanged to the bit.  A schedule
+            or traced scalar is clipped to [0, 1], and NaN counts as 0.
         plan: of the network whose parameters these are.
         reset_steps: before these steps (counted from 0) the norms of the time
-            become the reference norms: the paper's "SWR + re-init", for the
-            steps at which the learning rate drops.
+            become the reference norms, and nothing is owed any more: the paper's
+            "SWR + re-init", for the steps at which the learning rate drops.
 
     Returns:
         A transformation whose ``update`` needs ``params``.  Its state is a
         :class:`SoftWeightRescalingState`.  A weight whose norm or reference
         norm is zero, or not finite, is left alone.  Norms are taken in float32,
-        or in float64 for float64 parameters.
+        or in float64 for float64 parameters.  Under :func:`optax.masked` and
+        :func:`optax.partition`, a weight that is masked out counts as one that
+        does not change.
 
     Raises:
         ValueError: for a coefficient outside [0, 1], for a mapping whose groups
             are not the plan's, for a negative reset step; in ``init`` and
-            ``update`` for parameters that the plan is not for.
+            ``update`` for parameters that the plan is not for; in ``init`` if a
+            leaf is masked out that has to follow a weight which is not; in
+            ``update`` without ``params``.
+        TypeError: for a coefficient or a reset step that is not a number.
 
     References:
         Oh, Park, Han and Kim, `Recovering Plasticity of Neural Networks via
@@ -109,16 +249,21 @@ def soft_weight_rescaling(
     by_group = _coefficients(coefficient, plan)
     still = [_is_zero(by_group[layer.group]) for layer in plan.layers]
     exponents = np.where(still, 0.0, plan.exponents)
-    resets = np.array(reset_steps, np.int32)
-    if (resets < 0).any():
-        raise ValueError(f"reset_steps must not be negative: {list(reset_steps)}")
+    resets = _steps(reset_steps)
 
     def init_fn(params: optax.Params) -> SoftWeightRescalingState:
-        norms = weight_norms(params, plan)
+        if _is_placeholder(params):
+            norms = jnp.zeros(len(plan.layers))
+        else:
+            places = plan.match_params(params)
+            _check_masked(plan, exponents, places)
+            leaves = jax.tree.leaves(params, is_leaf=is_masked)
+            norms = norms_of_weights(leaves, places, plan)
         return SoftWeightRescalingState(
             count=jnp.zeros([], jnp.int32),
             reference_norms=norms,
             log_scalers=jnp.zeros_like(norms),
+            owed_log_scalers=jnp.zeros_like(norms),
         )
 
     def update_fn(
@@ -129,38 +274,39 @@ def soft_weight_rescaling(
     ) -> tuple[optax.Updates, SoftWeightRescalingState]:
         del extra_args
         if params is None:
-            raise ValueError(NO_PARAMS_MSG)
+            raise ValueError(
+                "soft_weight_rescaling needs the parameters: call"
+                " update(updates, state, params)"
+            )
         places = plan.match_params(params)
         leaves = jax.tree.leaves(params, is_leaf=is_masked)
         structure: Any = jax.tree.structure(params, is_leaf=is_masked)
         changes = structure.flatten_up_to(updates)
+        references, owed = state.reference_norms, state.owed_log_scalers
+        if resets.size:
+            references, owed = jax.lax.cond(
+                (state.count == resets).any(),
+                lambda: (
+                    norms_of_weights(leaves, places, plan).astype(references.dtype),
+                    jnp.zeros_like(owed),
+                ),
+                lambda: (references, owed),
+            )
         moved = [
             None if place is None or change is None else _widened(leaf) + change
             for place, leaf, change in zip(places, leaves, changes, strict=True)
         ]
-        references = state.reference_norms
-        if resets.size:
-            references = jax.lax.cond(
-                jnp.isin(state.count, resets),
-                lambda: weight_norms(params, plan).astype(references.dtype),
-                lambda: references,
-            )
-        log_scalers = _log_scalers(
+        log_scalers, owed = _Debts(exponents, leaves, places, plan).settle(
             norms_of_weights(moved, places, plan).astype(references.dtype),
             references,
-            jnp.stack(
-                [
-                    jnp.asarray(_at(by_group[layer.group], state.count))
-                    for layer in plan.layers
-                ]
-            ),
+            _of_layers(by_group, plan, state.count, references.dtype),
+            owed,
         )
-        log_factors = leaf_log_scalers(exponents, log_scalers)
         # With the factor less one, a scaling far below the precision of the
         # weight still reaches the sum with the update before it is rounded.
-        factors = jnp.expm1(log_factors)
+        factors = jnp.expm1(leaf_log_scalers(exponents, log_scalers))
 
-        def rescaled(place: int | slice | None, leaf: Any, change: Any) -> Any:
+        def rescaled(place: Place, leaf: Any, change: Any) -> Any:
             if place is None or change is None or not exponents[place].any():
                 return change
             factor = factor_of(leaf, factors, place)
@@ -171,88 +317,13 @@ def soft_weight_rescaling(
             count=optax.safe_increment(state.count),
             reference_norms=references,
             log_scalers=log_scalers,
+            owed_log_scalers=owed,
         )
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
 
 
-def reset_reference_norms(
-    opt_state: optax.OptState, params: optax.Params, plan: RescalingPlan
-) -> optax.OptState:
-    """Makes the weights' present norms the reference norms.
-
-    This is the paper's "SWR + re-init", to be called when the learning rate
-    drops; ``reset_steps`` of :func:`soft_weight_rescaling` does it by itself.
-
-    Args:
-        opt_state: of any chain or wrapper around :func:`soft_weight_rescaling`.
-        params: the parameters now.
-        plan: the plan that the transformation was made with.
-
-    Returns:
-        The state with new reference norms and all else as it was.
-
-    Raises:
-        ValueError: if no :class:`SoftWeightRescalingState` is in ``opt_state``.
-    """
-    _rescaling_states(opt_state)
-    norms = weight_norms(params, plan)
-
-    def reset(node: Any) -> Any:
-        if not _is_rescaling_state(node):
-            return node
-        return node._replace(reference_norms=norms.astype(node.reference_norms.dtype))
-
-    return jax.tree.map(reset, opt_state, is_leaf=_is_rescaling_state)
-
-
-def rescale_statistics(
-    stats: Any,
-    opt_state: optax.OptState,
-    plan: RescalingPlan,
-    *,
-    previous: optax.OptState | None = None,
-) -> Any:
-    """The running statistics after the step just taken.
-
-    BatchNorm's running mean and variance measure what the rescaled layers in
-    front put out, so they follow the same scale (C and C squared).
-
-    Args:
-        stats: running statistics, as the forward pass of the step left them.
-        opt_state: as ``update`` returned it.
-        plan: made by :func:`plan_rescaling` with ``stats``.
-        previous: the optimiser's state before the step.  Needed behind a
-            wrapper that skips steps (:class:`optax.MultiSteps`,
-            :func:`optax.apply_if_finite`): a skipped step rescales nothing.
-
-    Returns:
-        The statistics, each leaf times its factor.
-
-    Raises:
-        ValueError: if ``stats`` are not those of the plan, if ``opt_state``
-            holds no :class:`SoftWeightRescalingState`, or if ``previous`` is
-            needed and missing.
-    """
-    states = _rescaling_states(opt_state)
-    log_scalers = jnp.sum(jnp.stack([s.log_scalers for s in states]), axis=0)
-    if previous is not None:
-        now = states[0].count
-        before = _rescaling_states(previous)[0].count
-        log_scalers = jnp.where(now != before, log_scalers, 0.0)
-    else:
-        skipping = (optax.MultiStepsState, optax.ApplyIfFiniteState)
-        nodes = jax.tree.leaves(
-            opt_state, is_leaf=lambda node: isinstance(node, skipping)
-        )
-        for node in nodes:
-            if isinstance(node, skipping):
-                raise ValueError(
-                    f"opt_state holds a {type(node).__name__}, which may skip steps:"
-                    " pass the state before the step as previous"
-                )
-    factors = leaf_log_scalers(plan.exponents, log_scalers)
-    return scaled(stats, plan.match_statistics(stats), factors, plan)
+# Its arguments.
 
 
 def _coefficients(
@@ -274,17 +345,34 @@ def _coefficients(
     return dict(coefficient)
 
 
-def _check_coefficient(value: Coefficient, name: str) -> None:
-    if callable(value) or isinstance(value, jax.core.Tracer):
+def _check_coefficient(value: Any, name: str) -> None:
+    if callable(value):
         return
+    allowed = "a number from 0 to 1, a schedule, or a mapping from groups to these"
+    check_scalar(value, name, allowed)
+    if not isinstance(value, jax.core.Tracer) and not 0 <= value <= 1:
+        raise ValueError(f"{name} must be from 0 to 1, not {float(value):g}")
+
+
+def check_scalar(value: Any, name: str, allowed: str) -> None:
+    """Refuses what is no real number, traced or not.
+
+    Raises:
+        TypeError: for another type.
+        ValueError: for an array with a shape.
+    """
+    kind = str(getattr(value, "dtype", type(value).__name__))
+    plain = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not plain and not (
+        isinstance(value, (np.generic, np.ndarray, jax.Array))
+        and kind.startswith(("int", "uint", "float", "bfloat"))
+    ):
+        raise TypeError(f"{name} must be {allowed}, not {kind}")
     if np.shape(value) != ():
         raise ValueError(
             f"{name} must be a scalar, not of shape {np.shape(value)}: use vmap for"
             " many coefficients"
         )
-    number = np.asarray(value).item()
-    if not 0 <= number <= 1:
-        raise ValueError(f"{name} must be from 0 to 1, not {number:g}")
 
 
 def _is_zero(value: Coefficient) -> bool:
@@ -292,21 +380,62 @@ def _is_zero(value: Coefficient) -> bool:
     return isinstance(value, (int, float, np.number, np.ndarray)) and value == 0
 
 
-def _at(value: Coefficient, count: jax.Array) -> jax.typing.ArrayLike:
-    return value(count) if callable(value) else value
+def _of_layers(
+    by_group: Mapping[str, Coefficient],
+    plan: RescalingPlan,
+    count: jax.Array,
+    dtype: Any,
+) -> jax.typing.ArrayLike:
+    """The coefficient of each layer at a step; each schedule is called once."""
+    values = [
+        value(count) if callable(value) else value
+        for value in (by_group[group] for group in plan.groups)
+    ]
+    for value in values:
+        if np.shape(value) != ():
+            raise ValueError(
+                "coefficient's schedule must return a scalar, not shape"
+                f" {np.shape(value)}"
+            )
+    group_of = np.array([plan.groups.index(layer.group) for layer in plan.layers])
+    if not any(isinstance(value, jax.Array) for value in values):
+        together = np.array(values, dtype)
+        return np.where(np.isnan(together), 0, np.clip(together, 0, 1))[group_of]
+    coefficients = jnp.stack([jnp.asarray(value, dtype) for value in values])
+    coefficients = jnp.clip(coefficients, 0, 1)
+    coefficients = jnp.where(jnp.isnan(coefficients), 0, coefficients)
+    return coefficients[group_of] if len(values) > 1 else coefficients
 
 
-def _log_scalers(
-    norms: jax.Array, references: jax.Array, coefficients: jax.Array
-) -> jax.Array:
-    """Log c of each layer; zero where a norm is zero or not finite."""
-    usable = (norms > 0) & (references > 0) & jnp.isfinite(norms)
-    safe = jnp.where(usable, norms, 1.0)
-    less_one = coefficients.astype(norms.dtype) * (references - safe) / safe
-    # log1p is exact near one, the quotient far below it.
-    near = jnp.log1p(jnp.maximum(less_one, -0.5))
-    mean = coefficients * references + (1 - coefficients) * safe
-    return jnp.where(usable, jnp.where(less_one > -0.5, near, jnp.log(mean / safe)), 0)
+def _steps(reset_steps: Any) -> np.ndarray:
+    """Steps as an int32 array."""
+    if isinstance(reset_steps, str) or not np.iterable(reset_steps):
+        raise TypeError(
+            f"reset_steps must be a list of steps, not {type(reset_steps).__name__}"
+        )
+    steps = list(reset_steps)
+    for step in steps:
+        if isinstance(step, bool) or not jnp.issubdtype(
+            getattr(step, "dtype", type(step)), jnp.integer
+        ):
+            raise TypeError(f"reset_steps must be whole numbers, not {step!r}")
+    if any(step < 0 for step in steps):
+        raise ValueError(f"reset_steps must not be negative: {steps}")
+    if any(step > np.iinfo(np.int32).max for step in steps):
+        raise ValueError(f"reset_steps must be below 2**31: {steps}")
+    return np.array(steps, np.int32)
+
+
+# Its parameters.
+
+
+def _rows(place: Place) -> range:
+    """The rows of the plan that an array has."""
+    if place is None:
+        return range(0)
+    if isinstance(place, slice):
+        return range(place.start, place.stop)
+    return range(place, place + 1)
 
 
 def _widened(leaf: jax.Array) -> jax.Array:
@@ -314,16 +443,32 @@ def _widened(leaf: jax.Array) -> jax.Array:
     return leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32))
 
 
-def _is_rescaling_state(node: Any) -> bool:
-    return isinstance(node, SoftWeightRescalingState)
+def _connected(edges: np.ndarray) -> np.ndarray:
+    """Whether a path of edges leads from one layer to another."""
+    reached = edges | np.eye(len(edges), dtype=bool)
+    for _ in range(len(edges).bit_length()):  # Each round doubles the paths' length.
+        reached = (reached.astype(float) @ reached) > 0
+    return reached
 
 
-def _rescaling_states(opt_state: optax.OptState) -> list[SoftWeightRescalingState]:
-    nodes = jax.tree.leaves(opt_state, is_leaf=_is_rescaling_state)
-    states = [node for node in nodes if _is_rescaling_state(node)]
-    if not states:
-        raise ValueError(
-            "opt_state holds no SoftWeightRescalingState: chain"
-            " soft_weight_rescaling behind the optimiser"
-        )
-    return states
+def _is_placeholder(params: optax.Params) -> bool:
+    """Whether :func:`optax.tree.map_params` asks what in the state is parameters."""
+    containers = (dict, list, tuple, type(None))
+    return not jax.tree.leaves(params) and not isinstance(params, containers)
+
+
+def _check_masked(
+    plan: RescalingPlan, exponents: np.ndarray, places: Sequence[Place]
+) -> None:
+    """Refuses to scale a weight if what has to follow it is masked out."""
+    present = {row for place in places for row in _rows(place)}
+    for row, leaf in enumerate(plan.leaves[: plan.parameters]):
+        followed = () if row in present else np.flatnonzero(exponents[row])
+        for weight in (plan.weights[layer] for layer in followed):
+            if weight in present:
+                raise ValueError(
+                    f"parameter {leaf.name} is masked out and so cannot follow"
+                    f" {plan.leaves[weight].name}: chain soft_weight_rescaling behind"
+                    " optax.partition or optax.masked instead of inside, or plan with"
+                    " exclude=..."
+                )

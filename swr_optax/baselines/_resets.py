@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
+import jax.numpy as jnp
+import numpy as np
 import optax
 
 from swr_optax.planning import RescalingPlan
+from swr_optax.planning._paths import is_masked
 
 
 def reset_head(
     params: optax.Params, initial_params: optax.Params, plan: RescalingPlan
 ) -> optax.Params:
     """Puts the classifier back to its initial parameters.
+
+    Of a stacked parameter only the slices that belong to the classifier go back.
+
+    Example:
+        >>> import jax.numpy as jnp, swr_optax
+        >>> params = {"w1": jnp.ones((4, 8)), "w2": jnp.ones((8, 2))}
+        >>> plan = swr_optax.sequential_plan(params, ["w1", "w2"])
+        >>> start = {"w1": jnp.zeros((4, 8)), "w2": jnp.zeros((8, 2))}
+        >>> head_reset = swr_optax.reset_head(params, start, plan)
+        >>> [float(head_reset[name].max()) for name in ("w1", "w2")]
+        [1.0, 0.0]
 
     Args:
         params: the parameters now.
@@ -33,18 +49,21 @@ def reset_head(
             f"plan has no group 'classifier', only {list(plan.groups)}: give"
             " plan_rescaling a group_fn that names one"
         )
-    groups = [
-        plan.leaves[place if isinstance(place, int) else place.start].group
-        for place in plan.match_params(params)
-        if place is not None
-    ]
-    by_leaf = jax.tree.unflatten(jax.tree.structure(params), groups)
-    return jax.tree.map(
-        lambda old, new, group: new if group == "classifier" else old,
-        params,
-        initial_params,
-        by_leaf,
-    )
+    in_head = np.array([leaf.group == "classifier" for leaf in plan.leaves])
+    places = plan.match_params(params)
+    leaves = jax.tree.leaves(params, is_leaf=is_masked)
+    structure: Any = jax.tree.structure(params, is_leaf=is_masked)
+    new_leaves = structure.flatten_up_to(initial_params)
+
+    def reset(place: int | slice | None, old: Any, new: Any) -> Any:
+        if place is None:
+            return old
+        if isinstance(place, int):
+            return new if in_head[place] else old
+        slices = in_head[place].reshape((-1,) + (1,) * (old.ndim - 1))
+        return new if slices.all() else jnp.where(slices, new, old)
+
+    return structure.unflatten(map(reset, places, leaves, new_leaves))
 
 
 def reset_all(params: optax.Params, initial_params: optax.Params) -> optax.Params:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import jax
 import optax
 
+from swr_optax._soft_weight_rescaling import check_scalar
+
 
 def shrink_and_perturb(
     params: optax.Params,
@@ -27,18 +29,22 @@ def shrink_and_perturb(
             where it is traced.
 
     Returns:
-        The new parameters.
+        The new parameters, of the same types as before.
 
     Raises:
         ValueError: if the coefficient is outside [0, 1].
+        TypeError: if it is not a number.
 
     References:
         Ash and Adams, `On Warm-Starting Neural Network Training
         <https://arxiv.org/abs/1910.08475>`_, 2020; with the initial parameters
         as the perturbation, as in the paper on SWR.
     """
+    check_scalar(coefficient, "coefficient", "a number from 0 to 1")
     if not isinstance(coefficient, jax.core.Tracer) and not 0 <= coefficient <= 1:
-        raise ValueError(f"coefficient must be from 0 to 1, not {coefficient:g}")
-    return jax.tree.map(
-        lambda p, p0: (1 - coefficient) * p + coefficient * p0, params, initial_params
-    )
+        raise ValueError(f"coefficient must be from 0 to 1, not {float(coefficient):g}")
+
+    def moved(p: jax.Array, p0: jax.Array) -> jax.Array:
+        return ((1 - coefficient) * p + coefficient * p0).astype(p.dtype)
+
+    return jax.tree.map(moved, params, initial_params)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from swr_optax.planning._check import relative_deviation
+
 
 def proportionality_error(
     outputs: jax.typing.ArrayLike, rescaled: jax.typing.ArrayLike
@@ -29,20 +31,13 @@ def proportionality_error(
     Returns:
         A scalar, float32 (float64 if an output is): 0 if the new outputs are a
         multiple of the old, as all zeros are of any; infinite if they are not
-        zero and their best multiple is.
+        zero and their best multiple is; NaN if an entry is not finite.
     """
     old, new = jnp.asarray(outputs), jnp.asarray(rescaled)
     dtype = jnp.promote_types(jnp.result_type(old, new), jnp.float32)
     old, new = old.astype(dtype), new.astype(dtype)
     square = jnp.vdot(old, old, precision="highest").real
     constant = jnp.vdot(old, new, precision="highest") / jnp.where(square, square, 1)
-    return relative_deviation(new, constant * old)
-
-
-def relative_deviation(
-    found: jax.typing.ArrayLike, expected: jax.typing.ArrayLike
-) -> jax.Array:
-    """Largest difference over the largest expected entry; 0 if all are zero."""
-    expected = jnp.asarray(expected)
-    difference = jnp.abs(jnp.asarray(found) - expected).max()
-    return jnp.where(difference, difference / jnp.abs(expected).max(), 0.0)
+    error = relative_deviation(new, constant * old)
+    finite = jnp.isfinite(old).all() & jnp.isfinite(new).all()
+    return jnp.where(finite, error, jnp.nan)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+import math
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from swr_optax.metrics._proportionality import relative_deviation
 from swr_optax.planning._outputs import output_names
 from swr_optax.planning._plan import RescalingPlan
 from swr_optax.planning._rescale import leaf_log_scalers, rescale, scaled
@@ -21,7 +21,8 @@ class Check(NamedTuple):
     Attributes:
         deviation: the largest difference between an output of the rescaled
             network and the old output times the plan's constant, relative to the
-            largest entry of that output.
+            largest entry of that output; infinite if entries that are not finite
+            came or went.
         agreement: share of equal argmaxes along the outputs' last axes.
     """
 
@@ -74,8 +75,12 @@ def check(
         The worst over all outputs and trials.
 
     Raises:
-        ValueError: if the plan is not for these parameters or for this ``fn``.
+        ValueError: if the plan is not for these parameters or for this ``fn``, if
+            ``trials`` is not positive, or if an output has no finite entry even
+            before rescaling.
     """
+    if trials < 1:
+        raise ValueError(f"trials must be at least 1, not {trials}")
 
     def outputs_of(params: Any, stats: Any) -> list[np.ndarray]:
         trees = (params,) if stats is None else (params, stats)
@@ -90,6 +95,12 @@ def check(
         return [np.asarray(array) for name, array in arrays if name is not None]
 
     old = outputs_of(params, stats)
+    for name, before in zip(plan.outputs, old, strict=True):
+        if before.size and not np.isfinite(before).any():
+            raise ValueError(
+                f"fn returns no finite entry in {name}, so there is nothing to"
+                " compare: give check parameters and inputs that it works for"
+            )
     deviation, equal, compared = 0.0, 0, 0
     for key in jax.random.split(jax.random.key(seed), trials):
         log_scalers = jax.random.uniform(
@@ -105,8 +116,30 @@ def check(
         new = outputs_of(rescale(params, log_scalers, plan), new_stats)
         constants = np.exp(plan.output_exponents @ np.asarray(log_scalers, np.float64))
         for before, after, constant in zip(old, new, constants, strict=True):
-            error = relative_deviation(after, constant * before)
-            deviation = max(deviation, float(error))
+            if not before.size:
+                continue
+            deviation = max(deviation, _deviation(after, constant * before))
             same = jnp.atleast_1d(before).argmax(-1) == jnp.atleast_1d(after).argmax(-1)
             equal, compared = equal + int(same.sum()), compared + same.size
-    return Check(deviation, equal / compared)
+    return Check(deviation, equal / compared if compared else 1.0)
+
+
+def relative_deviation(
+    found: jax.typing.ArrayLike, expected: jax.typing.ArrayLike
+) -> jax.Array:
+    """Largest difference over the largest expected entry; 0 if nothing differs."""
+    expected = jnp.asarray(expected)
+    difference = jnp.abs(jnp.asarray(found) - expected).max(initial=0.0)
+    largest = jnp.abs(expected).max(initial=0.0)
+    return jnp.where(difference == 0, 0.0, difference / largest)
+
+
+def _deviation(found: np.ndarray, expected: np.ndarray) -> float:
+    """That of the finite entries; infinite if others are not finite than should."""
+    finite = np.isfinite(expected)
+    others = found[~finite], expected[~finite]
+    if not (np.isfinite(found) == finite).all() or not np.array_equal(
+        *others, equal_nan=True
+    ):
+        return math.inf
+    return float(relative_deviation(found[finite], expected[finite]))

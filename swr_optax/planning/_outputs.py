@@ -8,7 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from swr_optax.planning._paths import named_leaves
-from swr_optax.planning._plan import SOLE_OUTPUT
+
+SOLE_OUTPUT = "output"
+"""Name of the output of a network that returns one array."""
 
 
 def output_names(returned: Any, stats: Any) -> list[str | None]:

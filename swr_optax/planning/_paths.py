@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Callable
 from typing import Any
 
@@ -17,19 +18,41 @@ def named_leaves(
     """Path and value of each leaf, in the order of :func:`jax.tree.leaves`.
 
     A subtree that :func:`optax.masked` took out is one leaf, named for the
-    place where it was.
+    place where it was.  An array that is the ``value`` of a node and all that
+    the node holds, as in a Flax nnx variable, has the name of the node.
+
+    Raises:
+        ValueError: if two leaves have the same path.
     """
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf or is_masked)
-    return [
-        (jax.tree_util.keystr(_named(path), simple=True, separator=SEPARATOR), leaf)
+    below = collections.Counter(
+        path[:end] for path, _ in leaves for end in range(len(path))
+    )
+    named = [
+        (
+            jax.tree_util.keystr(
+                path[:-1] if _is_value(path) and below[path[:-1]] == 1 else path,
+                simple=True,
+                separator=SEPARATOR,
+            ),
+            leaf,
+        )
         for path, leaf in leaves
     ]
+    times = collections.Counter(path for path, _ in named)
+    twice = [path for path, count in times.items() if count > 1]
+    if twice:
+        raise ValueError(
+            f"two leaves have the path {twice[0]!r}: rename one, so that a plan can"
+            " tell them apart"
+        )
+    return named
 
 
-def _named(path: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Without the attribute in which a Flax nnx variable holds its array."""
-    inner = path and isinstance(path[-1], jax.tree_util.GetAttrKey)
-    return path[:-1] if inner and path[-1].name == "value" else path
+def _is_value(path: tuple[Any, ...]) -> bool:
+    """Whether the last step is to an attribute ``value`` of a node with a name."""
+    key = path[-1] if len(path) > 1 else None
+    return isinstance(key, jax.tree_util.GetAttrKey) and key.name == "value"
 
 
 def is_masked(node: Any) -> bool:

@@ -12,9 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from swr_optax.planning._constraints import Priority, solve_exponents, without_noise
+from swr_optax.planning._leaf import Leaf, check_inexact, leaf_slices
 from swr_optax.planning._outputs import output_names
 from swr_optax.planning._paths import named_leaves
-from swr_optax.planning._plan import Leaf, RescalingPlan, check_inexact, leaf_slices
+from swr_optax.planning._plan import RescalingPlan
 from swr_optax.planning.degrees import (
     Known,
     Role,

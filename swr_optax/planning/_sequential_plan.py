@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
+from swr_optax.planning._leaf import Leaf, check_inexact
+from swr_optax.planning._outputs import SOLE_OUTPUT
 from swr_optax.planning._paths import named_leaves
-from swr_optax.planning._plan import SOLE_OUTPUT, Leaf, RescalingPlan, check_inexact
+from swr_optax.planning._plan import RescalingPlan
 from swr_optax.planning.degrees import Role
 
 
@@ -75,12 +77,10 @@ def sequential_plan(
     Raises:
         ValueError: if there are no layers, or if a path names no leaf or two
             layers name the same one.
-        TypeError: if a parameter is not of a floating-point type.
+        TypeError: if a parameter is not of a floating-point type, or if a layer is
+            none of what ``layers`` may hold.
     """
-    chain = [
-        SequentialLayer(layer) if isinstance(layer, str) else SequentialLayer(*layer)
-        for layer in layers
-    ]
+    chain = _layers(layers)
     if not chain:
         raise ValueError("layers is empty, so there is nothing to rescale")
     param_leaves, stat_leaves = named_leaves(params), named_leaves(stats)
@@ -88,6 +88,12 @@ def sequential_plan(
         check_inexact(path, leaf)
     leaves = param_leaves + stat_leaves
     rows = {path: row for row, (path, _) in enumerate(leaves)}
+    for path, _ in stat_leaves:
+        if path in dict(param_leaves):
+            raise ValueError(
+                f"params and stats both have a leaf {path!r}: rename one, so that"
+                " layers can tell them apart"
+            )
     shapes = [tuple(jnp.shape(leaf)) for _, leaf in leaves]
 
     exponents = np.zeros((len(leaves), len(chain)))
@@ -137,7 +143,47 @@ def sequential_plan(
         exponents=exponents,
         outputs=(SOLE_OUTPUT,),
         output_exponents=cumulative[None],
+        left_alone=tuple(
+            f"{path}: no layer names it"
+            for row, (path, _) in enumerate(param_leaves)
+            if row not in owner
+        ),
     )
+
+
+def _layers(layers: Sequence[SequentialLayer | Sequence[Any] | str]) -> list[Any]:
+    """The layers as :class:`SequentialLayer`, with fields of the right types."""
+    if isinstance(layers, (str, SequentialLayer)) or not isinstance(layers, Iterable):
+        raise TypeError(
+            f"layers must be a list of layers, not {type(layers).__name__}: put a"
+            " single layer in a list"
+        )
+    chain = []
+    for position, given in enumerate(layers):
+        name = f"layers[{position}]"
+        fields = [given] if isinstance(given, str) else given
+        if not isinstance(fields, (list, tuple)) or not 1 <= len(fields) <= 5:
+            raise TypeError(
+                f"{name} must be a path, or a tuple of up to five fields of"
+                f" SequentialLayer, not {_shown(given)}"
+            )
+        layer = SequentialLayer(*fields)
+        for field, value in layer._asdict().items():
+            kind = (bool, np.bool_) if field == "normalizes" else str
+            optional = field in ("bias", "mean", "variance") and value is None
+            if not optional and not isinstance(value, kind):
+                raise TypeError(
+                    f"{name} has {_shown(value)} for {field}, which must be"
+                    f" {'True or False' if kind is not str else 'a path'}"
+                )
+        chain.append(layer)
+    return chain
+
+
+def _shown(value: Any) -> str:
+    """A value in a few words: a type's name for what may print on many lines."""
+    simple = value is None or isinstance(value, (bool, int, float, str))
+    return repr(value) if simple else f"a {type(value).__name__}"
 
 
 def _first_of_classifier(

@@ -1,5 +1,7 @@
 """The methods SWR is compared with, against their formulas."""
 
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -28,8 +30,38 @@ def test_l2_init_adds_the_gradient_of_its_penalty():
 
 def test_l2_init_needs_params():
     tx = swr_optax.l2_init(0.1)
-    with pytest.raises(ValueError, match="requires the current value of parameters"):
+    with pytest.raises(ValueError, match="l2_init needs the parameters: call update"):
         tx.update(jnp.ones(2), tx.init(jnp.ones(2)))
+
+
+def test_l2_inits_state_shares_no_array_with_the_parameters():
+    params = {"w": jnp.ones(4), "b": jnp.ones(2)}
+    tx = optax.chain(swr_optax.l2_init(0.1), optax.sgd(0.5))
+
+    @functools.partial(jax.jit, donate_argnums=(0, 1))
+    def step(params, state):
+        moves, state = tx.update(params, state, params)
+        return optax.apply_updates(params, moves), state
+
+    for init in (tx.init, jax.jit(tx.init)):
+        copied = jax.tree.map(jnp.copy, params)
+        found, state = step(copied, init(copied))
+        found, state = step(found, state)
+        chex.assert_trees_all_equal(state[0].initial_params, params)
+        np.testing.assert_allclose(found["w"], 0.275)
+
+
+@pytest.mark.parametrize("coefficient", [0.25, jnp.float32(0.25), np.float64(0.25)])
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32])
+def test_baselines_keep_types(dtype, coefficient):
+    params = {"w": jnp.full(4, 2, dtype)}
+    start = {"w": jnp.zeros(4, dtype)}
+    moved = swr_optax.shrink_and_perturb(params, start, coefficient)
+    tx = swr_optax.l2_init(coefficient)
+    moves, state = tx.update(start, tx.init(start), params)
+    chex.assert_trees_all_equal(moved, {"w": jnp.full(4, 1.5, dtype)})
+    chex.assert_trees_all_equal(moves, {"w": jnp.full(4, 0.5, dtype)})
+    chex.assert_trees_all_equal_dtypes(moved, moves, state.initial_params, params)
 
 
 def test_l2_init_leads_back_to_the_start():
@@ -57,6 +89,27 @@ def test_reset_head_resets_the_classifier_and_nothing_else():
         chex.assert_trees_all_equal(found[module], source[module])
 
 
+def test_reset_head_goes_by_each_slice_of_a_stacked_leaf():
+    params = {"blocks": {"w": jnp.ones((3, 4, 4)), "b": jnp.ones((3, 4))}}
+
+    def apply(p, x):
+        def block(x, p):
+            return jax.nn.relu(x @ p["w"] + p["b"]), None
+
+        return jax.lax.scan(block, x, p["blocks"])[0]
+
+    plan = swr_optax.plan_rescaling(
+        apply,
+        params,
+        jnp.ones((2, 4)),
+        group_fn=lambda path: "classifier" if path.endswith("[1]") else "feature",
+    )
+    start = jax.tree.map(jnp.zeros_like, params)
+    found = swr_optax.reset_head(params, start, plan)["blocks"]
+    np.testing.assert_array_equal(found["w"][:, 0, 0], [1, 0, 1])
+    np.testing.assert_array_equal(found["b"][:, 0], [1, 0, 1])
+
+
 def test_reset_head_needs_a_head():
     net = network("mlp")
     plan = net.plan(group_fn=lambda _: "all")
@@ -82,3 +135,17 @@ def test_reset_all_resets_everything():
 def test_mistakes_are_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("coefficient", ["0.1", None, [0.1], 1j, True])
+def test_coefficients_of_other_types_are_named(coefficient):
+    message = "^coefficient must be a number from 0 (up|to 1), not "
+    with pytest.raises(TypeError, match=message):
+        swr_optax.l2_init(coefficient)
+    with pytest.raises(TypeError, match=message):
+        swr_optax.shrink_and_perturb(jnp.ones(1), jnp.ones(1), coefficient)
+
+
+def test_a_coefficient_that_is_no_number_at_all_is_refused():
+    with pytest.raises(ValueError, match="coefficient must not be negative, not nan"):
+        swr_optax.l2_init(float("nan"))

@@ -4,6 +4,7 @@ from hypothesis import given, settings, strategies as st
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from networks import images, random_network
 import swr_optax
@@ -38,6 +39,13 @@ def test_zeros():
     assert proportionality_error(zeros, ones) == jnp.inf
     assert proportionality_error(ones, zeros) == 0
     assert proportionality_error(jnp.eye(2), 1 - jnp.eye(2)) == jnp.inf
+
+
+@pytest.mark.parametrize("number", [jnp.nan, jnp.inf])
+def test_what_is_not_finite_is_not_hidden(number):
+    old = jnp.array([[1.0, number], [2.0, 3.0]])
+    assert jnp.isnan(proportionality_error(old, old))
+    assert jnp.isnan(proportionality_error(jnp.ones((2, 2)), old))
 
 
 def test_halves_are_compared_in_float32():

@@ -186,3 +186,77 @@ def test_training_learns_and_keeps_its_norms(name):
     assert growth.max() < plain_growth.max()
     assert growth.mean() < plain_growth.mean()
     assert growth.max() < 1.5
+
+
+# Outputs that are not finite, zero or empty.
+
+W = {"w": jax.random.normal(jax.random.key(0), (4, 3))}
+X = jax.random.normal(jax.random.key(1), (6, 4))
+W_PLAN = swr_optax.plan_rescaling(lambda p, x: x @ p["w"], W, X)
+
+
+def checked(fn, params=W):
+    return swr_optax.check(W_PLAN, fn, params, X)
+
+
+def test_a_nan_does_not_hide_what_else_deviates():
+    bad = checked(lambda p, x: (jnp.tanh(x @ p["w"])).at[0, 0].set(jnp.nan))
+    assert bad.deviation > 1e-2
+    good = checked(lambda p, x: (x @ p["w"]).at[0, 0].set(jnp.nan))
+    assert good.deviation < 1e-5
+    assert good.agreement == 1
+
+
+@pytest.mark.parametrize("number", [jnp.nan, jnp.inf, -jnp.inf])
+def test_entries_that_stop_being_finite_deviate_infinitely(number):
+    def fn(p, x):
+        changed = jnp.linalg.norm(p["w"]) != jnp.linalg.norm(W["w"])
+        return (x @ p["w"]).at[1, 2].set(jnp.where(changed, number, 1.0))
+
+    assert checked(fn).deviation == jnp.inf
+
+
+def test_infinities_of_other_signs_deviate():
+    def fn(p, x):
+        changed = jnp.linalg.norm(p["w"]) != jnp.linalg.norm(W["w"])
+        return (x @ p["w"]).at[1, 2].set(jnp.where(changed, -jnp.inf, jnp.inf))
+
+    assert checked(fn).deviation == jnp.inf
+    masked = checked(lambda p, x: jnp.where(x[:, :3] > 0, x @ p["w"], -jnp.inf))
+    assert masked.deviation < 1e-5
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+def test_sixteen_bits_deviate_by_their_rounding_or_overflow(dtype):
+    params = jax.tree.map(lambda p: p.astype(dtype), W)
+
+    def fn(p, x):
+        return x.astype(dtype) @ p["w"]
+
+    assert checked(fn, params).deviation < 4 * jnp.finfo(dtype).eps
+    if dtype == jnp.float16:
+        largest = jnp.abs(fn(params, X)).max()
+        near = jax.tree.map(lambda p: p * (60_000 / largest).astype(dtype), params)
+        assert jnp.isfinite(fn(near, X)).all()
+        assert checked(fn, near).deviation == jnp.inf
+
+
+def test_an_output_that_was_never_finite_is_refused():
+    with pytest.raises(ValueError, match="fn returns no finite entry in output"):
+        checked(lambda p, x: x @ p["w"] * jnp.nan)
+
+
+def test_outputs_of_zeros_or_nothing():
+    assert checked(lambda p, x: x @ p["w"] * 0) == (0.0, 1.0)
+    assert checked(lambda p, x: (x @ p["w"])[:0]) == (0.0, 1.0)
+    assert checked(lambda p, x: (x @ p["w"])[:, :0]) == (0.0, 1.0)
+
+    def grows(p, x):
+        return x @ (p["w"] - W["w"])
+
+    assert checked(grows).deviation == jnp.inf
+
+
+def test_trials_must_be_positive():
+    with pytest.raises(ValueError, match="trials must be at least 1, not 0"):
+        swr_optax.check(W_PLAN, lambda p, x: x @ p["w"], W, X, trials=0)

@@ -69,3 +69,44 @@ def test_integer_parameters_are_refused():
 def test_group_fn():
     plan = swr_optax.sequential_plan(PARAMS, [("a", "b")], group_fn=str.upper)
     assert plan.groups == ("A",)
+
+
+def test_parameters_that_no_layer_names_are_left_alone():
+    plan = swr_optax.sequential_plan(PARAMS, ["a"])
+    assert plan.left_alone == ("b: no layer names it",)
+    assert str(plan).endswith("left alone: b: no layer names it")
+    assert not swr_optax.sequential_plan(PARAMS, [("a", "b")]).left_alone
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        ("a", "layers must be a list of layers, not str: put a single layer in a list"),
+        (
+            swr_optax.SequentialLayer("a"),
+            "layers must be a list of layers, not SequentialLayer",
+        ),
+        (3, "layers must be a list of layers, not int"),
+        (None, "layers must be a list of layers, not NoneType"),
+        ([3], r"layers\[0\] must be a path, or a tuple of up to five .*, not 3"),
+        (["a", None], r"layers\[1\] must be a path, .*, not None"),
+        ([()], r"layers\[0\] must be a path, .*, not a tuple"),
+        ([("a", "b", False, None, None, 1)], r"layers\[0\] must be a path, .*, not a"),
+        ([{"weight": "a"}], r"layers\[0\] must be a path, .*, not a dict"),
+        ([(None,)], r"layers\[0\] has None for weight, which must be a path"),
+        ([("a", 1)], r"layers\[0\] has 1 for bias, which must be a path"),
+        (
+            [("a", "b", "b")],
+            r"layers\[0\] has 'b' for normalizes, which must be True or False",
+        ),
+        ([(jnp.ones(2),)], r"layers\[0\] has a ArrayImpl for weight"),
+    ],
+)
+def test_wrong_types_are_named(layers, message):
+    with pytest.raises(TypeError, match=message):
+        swr_optax.sequential_plan(PARAMS, layers)
+
+
+def test_a_path_in_both_trees_is_refused():
+    with pytest.raises(ValueError, match="params and stats both have a leaf 'b'"):
+        swr_optax.sequential_plan(PARAMS, ["a"], stats={"b": jnp.ones(2)})

@@ -1,0 +1,64 @@
+"""One leaf of a network's variables, as a plan knows it."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from swr_optax.planning.degrees import Role
+
+
+@dataclasses.dataclass(frozen=True)
+class Leaf:
+    """One leaf of the parameters or of the running statistics.
+
+    Of a leaf that stacks the parameters of several layers, each slice along the
+    first axis is a leaf of its own.
+
+    Attributes:
+        path: its name, such as ``Dense_0/bias``.
+        shape: its shape; that of a slice for a slice.
+        role: ``"weight"`` if it ever multiplies the data, ``"shift"`` if it only
+            adds to them or else follows a weight, ``"statistic"`` if it is a
+            running statistic, ``"frozen"`` if the plan was told to leave it
+            alone, and ``"unused"`` if the network does none of this with it.
+        group: of the layer that it belongs to.
+        index: position of the slice, if it is one.
+    """
+
+    path: str
+    shape: tuple[int, ...]
+    role: Role
+    group: str
+    index: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The path, with the slice's position: ``Block/kernel[3]``."""
+        return self.path if self.index is None else f"{self.path}[{self.index}]"
+
+
+def leaf_slices(
+    path: str, shape: tuple[int, ...], role: Role, length: int | None
+) -> list[Leaf]:
+    """A leaf, or the slices of a stacked one; not in any group yet."""
+    if length is None:
+        return [Leaf(path, shape, role, group="")]
+    return [Leaf(path, shape[1:], role, group="", index=i) for i in range(length)]
+
+
+def check_inexact(path: str, value: Any) -> None:
+    """Refuses a parameter that a factor near one would not change.
+
+    Raises:
+        TypeError: if the parameter is not of a floating-point type.
+    """
+    dtype = jax.dtypes.result_type(value)
+    if not jnp.issubdtype(dtype, jnp.inexact):
+        raise TypeError(
+            f"parameter {path} has dtype {dtype}, which cannot be rescaled: give"
+            " it to fn as an input or as part of stats"
+        )

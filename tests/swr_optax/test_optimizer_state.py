@@ -1,0 +1,231 @@
+"""Reference norms and running statistics, from a whole optimiser's state."""
+
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from networks import network
+import swr_optax
+from swr_optax import metrics
+from two_layers import randomly, two_layers
+
+
+def test_reset_steps_are_the_function_at_those_steps():
+    params, plan = two_layers()
+    automatic = optax.chain(
+        optax.sgd(1.0), swr_optax.soft_weight_rescaling(0.1, plan, reset_steps=[2, 3])
+    )
+    by_hand = optax.chain(optax.sgd(1.0), swr_optax.soft_weight_rescaling(0.1, plan))
+    state, other = automatic.init(params), by_hand.init(params)
+    other_params = params
+    step = jax.jit(automatic.update)
+    for k in range(5):
+        if k in (2, 3):
+            other = swr_optax.reset_reference_norms(other, other_params, plan)
+        grads = randomly(params, k, 0.5)
+        moves, state = step(grads, state, params)
+        params = optax.apply_updates(params, moves)
+        moves, other = by_hand.update(grads, other, other_params)
+        other_params = optax.apply_updates(other_params, moves)
+        chex.assert_trees_all_close(state[1], other[1], rtol=1e-6, atol=1e-7)
+    chex.assert_trees_all_close(params, other_params, rtol=1e-5)
+
+
+def test_reference_norms_are_found_at_any_depth():
+    params, plan = two_layers()
+    inner = optax.chain(optax.adam(1e-2), swr_optax.soft_weight_rescaling(0.1, plan))
+    tx = optax.MultiSteps(optax.apply_if_finite(inner, 3), 2)
+    state = tx.init(params)
+    grown = jax.tree.map(lambda p: 3 * p, params)
+    reset = swr_optax.reset_reference_norms(state, grown, plan)
+    found = reset.inner_opt_state.inner_state[1].reference_norms
+    np.testing.assert_allclose(found, metrics.weight_norms(grown, plan))
+    assert jax.tree.structure(reset) == jax.tree.structure(state)
+
+
+def test_resetting_a_state_without_swr_says_so():
+    params, plan = two_layers()
+    with pytest.raises(ValueError, match="holds no SoftWeightRescalingState"):
+        swr_optax.reset_reference_norms(optax.adam(1).init(params), params, plan)
+
+
+def batch_norm(coefficient=0.5):
+    """A network with running statistics, its plan, and gradients that double it."""
+    net = network("cnn_bn")
+    plan = net.plan()
+    swr = optax.chain(
+        optax.sgd(1.0), swr_optax.soft_weight_rescaling(coefficient, plan)
+    )
+    stats = jax.tree.map(lambda leaf: leaf + 1.0, net.stats)
+    return net.params, stats, plan, swr, jax.tree.map(jnp.negative, net.params)
+
+
+class EveryOther(NamedTuple):
+    odd: jax.Array
+    inner: Any
+
+
+def every_other_step(inner):
+    """A wrapper that nobody else knows."""
+
+    def update(updates, state, params=None):
+        new_updates, new_inner = inner.update(updates, state.inner, params)
+        updates, kept = jax.tree.map(
+            lambda new, old: jnp.where(state.odd, new, old),
+            (new_updates, new_inner),
+            (optax.tree.zeros_like(updates), state.inner),
+        )
+        return updates, EveryOther(~state.odd, kept)
+
+    return optax.GradientTransformation(
+        lambda params: EveryOther(jnp.array(False), inner.init(params)), update
+    )
+
+
+NOT_AT_FIRST = {
+    "MultiSteps": (
+        lambda tx: optax.MultiSteps(tx, 2).gradient_transformation(),
+        "MultiStepsState",
+    ),
+    "apply_if_finite": (lambda tx: optax.apply_if_finite(tx, 9), "ApplyIfFiniteState"),
+    "conditionally_transform": (
+        lambda tx: optax.conditionally_transform(tx, lambda step: step % 2 == 1),
+        "ConditionallyTransformState",
+    ),
+    "conditionally_mask": (
+        lambda tx: optax.conditionally_mask(tx, lambda step: step % 2 == 1),
+        "ConditionallyMaskState",
+    ),
+    "in a chain": (
+        lambda tx: optax.chain(
+            optax.identity(),
+            optax.conditionally_mask(tx, lambda step: step % 2 == 1),
+        ),
+        "ConditionallyMaskState",
+    ),
+    "of the user's own": (every_other_step, "EveryOther"),
+}
+
+
+@pytest.mark.parametrize("wrapper", NOT_AT_FIRST)
+def test_statistics_follow_only_steps_that_were_taken(wrapper):
+    params, stats, plan, swr, grads = batch_norm()
+    wrap, name = NOT_AT_FIRST[wrapper]
+    tx = wrap(swr)
+    start = tx.init(params)
+    with pytest.raises(ValueError, match=f"{name}, which may skip steps: pass the st"):
+        swr_optax.rescale_statistics(stats, start, plan)
+
+    bad = jax.tree.map(lambda g: g * jnp.nan, grads)
+    skipped = bad if wrapper == "apply_if_finite" else grads
+    step = jax.jit(tx.update)
+    _, waiting = step(skipped, start, params)
+    found = swr_optax.rescale_statistics(stats, waiting, plan, previous=start)
+    chex.assert_trees_all_equal(found, stats)
+
+    _, stepped = step(grads, waiting, params)
+    found = swr_optax.rescale_statistics(stats, stepped, plan, previous=waiting)
+    # Each weight doubled and came half of the way back: c is 3/4 everywhere.
+    for name, power in (("mean", 1), ("var", 2)):
+        np.testing.assert_allclose(
+            found["BatchNorm_0"][name],
+            0.75**power * stats["BatchNorm_0"][name],
+            rtol=1e-6,
+        )
+
+    # The next step is skipped, and the scalers of the last are still there.
+    _, waiting = step(skipped, stepped, params)
+    found = swr_optax.rescale_statistics(stats, waiting, plan, previous=stepped)
+    chex.assert_trees_all_equal(found, stats)
+
+
+EVERY_STEP = {
+    "chain": lambda make: optax.chain(optax.identity(), optax.chain(make())),
+    "named_chain": lambda make: optax.named_chain(("swr", make())),
+    "masked": lambda make: optax.masked(make(), lambda p: dict.fromkeys(p, True)),
+    "partition": lambda make: optax.partition(
+        {"all": make()}, lambda p: dict.fromkeys(p, "all")
+    ),
+    "inject_hyperparams": lambda make: optax.inject_hyperparams(
+        lambda coefficient: make(coefficient)
+    )(0.5),
+    "behind schedule_free": lambda make: optax.chain(
+        optax.contrib.schedule_free(optax.sgd(1.0), 1.0, b1=0.5),
+        optax.scale(0.0),
+        make(),
+    ),
+}
+
+
+@pytest.mark.parametrize("wrapper", EVERY_STEP)
+def test_wrappers_that_take_every_step_need_no_previous_state(wrapper):
+    params, stats, plan, _, _ = batch_norm()
+
+    def make(coefficient=0.5):
+        return swr_optax.soft_weight_rescaling(coefficient, plan)
+
+    tx = EVERY_STEP[wrapper](make)
+    state = tx.init(params)
+    doubled = jax.tree.map(lambda p: 2 * p, params)
+    _, new = tx.update(jax.tree.map(jnp.zeros_like, params), state, doubled)
+    found = swr_optax.rescale_statistics(stats, new, plan)
+    np.testing.assert_allclose(
+        found["BatchNorm_0"]["mean"], 0.75 * stats["BatchNorm_0"]["mean"], rtol=1e-6
+    )
+    again = swr_optax.rescale_statistics(stats, new, plan, previous=state)
+    chex.assert_trees_all_equal(again, found)
+
+
+def test_each_of_two_transformations_counts_its_own_steps():
+    """One rescales always, the other at every other step."""
+    params, stats, plan, _, _ = batch_norm()
+    half = swr_optax.soft_weight_rescaling(0.5, plan)
+    other = swr_optax.soft_weight_rescaling(1.0, plan)
+    tx = optax.chain(
+        half, optax.conditionally_transform(other, lambda step: step % 2 == 0)
+    )
+    doubled = jax.tree.map(lambda p: 2 * p, params)
+    nothing = jax.tree.map(jnp.zeros_like, params)
+    states = [tx.init(params)]
+    for expected in (0.5, 0.75):
+        states.append(tx.update(nothing, states[-1], doubled)[1])
+        found = swr_optax.rescale_statistics(
+            stats, states[-1], plan, previous=states[-2]
+        )
+        np.testing.assert_allclose(
+            found["BatchNorm_0"]["mean"],
+            expected * stats["BatchNorm_0"]["mean"],
+            rtol=1e-5,
+        )
+
+
+@pytest.mark.parametrize(
+    ("wrap", "name"),
+    [
+        (lambda tx: optax.contrib.schedule_free(tx, 0.1), "ScheduleFreeState"),
+        (lambda tx: optax.contrib.mechanize(tx), "MechanicState"),
+    ],
+)
+def test_wrappers_that_change_the_updates_belong_in_front(wrap, name):
+    params, stats, plan, swr, _ = batch_norm()
+    state = wrap(swr).init(params)
+    message = f"holds a {name} around soft_weight_rescaling, whose updates it changes"
+    for previous in (None, state):
+        with pytest.raises(ValueError, match=message):
+            swr_optax.rescale_statistics(stats, state, plan, previous=previous)
+
+
+def test_the_state_of_another_optimiser_is_no_previous_state():
+    params, stats, plan, swr, _ = batch_norm()
+    two = optax.chain(swr, swr).init(params)
+    with pytest.raises(ValueError, match=r"previous holds 1 .* and opt_state 2: pass"):
+        swr_optax.rescale_statistics(stats, two, plan, previous=swr.init(params))
+    with pytest.raises(ValueError, match="holds no SoftWeightRescalingState"):
+        swr_optax.rescale_statistics(
+            stats, two, plan, previous=optax.adam(0.1).init(params)
+        )

@@ -1,0 +1,47 @@
+"""Saved and restored by Orbax, in the middle of training."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import optax
+import orbax.checkpoint as ocp
+import pytest
+
+import swr_optax
+from two_layers import make_plan, randomly, two_layers
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_training_goes_on_where_it_was_saved(tmp_path, dtype):
+    params = jax.tree.map(lambda p: p.astype(dtype), two_layers()[0])
+    plan = make_plan(params)
+    tx = optax.chain(
+        swr_optax.l2_init(1e-3),
+        optax.adam(1e-2),
+        swr_optax.soft_weight_rescaling(0.01, plan, reset_steps=[3]),
+    )
+
+    @jax.jit
+    def step(params, state, grads):
+        moves, state = tx.update(grads, state, params)
+        return optax.apply_updates(params, moves), state
+
+    carry = params, tx.init(params)
+    for k in range(2):
+        carry = step(*carry, randomly(params, k))
+    owed = carry[1][2].owed_log_scalers
+    assert owed.any() == (dtype == jnp.bfloat16)
+    text = plan.to_json()
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(tmp_path / "both", carry)
+        checkpointer.wait_until_finished()
+        empty = jax.eval_shape(lambda: (params, tx.init(params)))
+        restored = checkpointer.restore(tmp_path / "both", empty)
+    chex.assert_trees_all_equal(restored, carry)
+
+    again = swr_optax.RescalingPlan.from_json(text)
+    swr_optax.soft_weight_rescaling(0.01, again).init(restored[0])
+    for k in range(2, 5):
+        carry = step(*carry, randomly(params, k))
+        restored = step(*restored, randomly(params, k))
+    chex.assert_trees_all_equal(restored, carry)
