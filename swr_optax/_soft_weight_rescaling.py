@@ -156,7 +156,7 @@ class SoftWeightRescalingState(NamedTuple):
     count: jax.Array  # type: ignore[assignment]
     reference_norms: jax.Array
     log_scalers: jax.Array
-    owed_log_scalers: jax.Array
+    owed_log_scalers: jax.Array = 0.0  # type: ignore[assignment]
 
 
 # The transformation.

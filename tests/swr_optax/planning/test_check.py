@@ -18,8 +18,10 @@ def test_the_function_is_preserved(name):
     )
     assert not plan.unmet
     for fn in filter(None, (case.train, case.evaluate)):
-        result = swr_optax.check(plan, fn, case.params, *case.inputs, stats=case.stats)
-        assert result.deviation < 1e-5
+        result = swr_optax.check(
+            plan, jax.jit(fn), case.params, *case.inputs, stats=case.stats
+        )
+        assert result.deviation < 2e-5
         assert result.agreement == 1
     assert {leaf.role for leaf in plan.leaves} <= {"weight", "shift", "statistic"}
     # Not by leaving everything alone: the scalers do what they can.
@@ -34,7 +36,8 @@ def test_norms_move_by_exactly_the_papers_fraction(name):
     )
     tx = swr_optax.soft_weight_rescaling(0.25, plan)
     state = tx.init(case.params)
-    updates, _ = tx.update(case.params, state, case.params)  # Doubles every weight.
+    update = jax.jit(tx.update)
+    updates, _ = update(case.params, state, case.params)  # Doubles every weight.
     found = swr_optax.metrics.weight_growth(
         jax.tree.map(jnp.add, case.params, updates), case.params, plan
     )
@@ -103,7 +106,20 @@ def test_tied_weights_are_one_layer():
     assert roles["Embed_1/embedding"] == "shift"  # The positions, which are added.
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+OF_EACH_KIND = (
+    "resnet-18",
+    "gpt",
+    "gru",
+    "mixture of experts",
+    "actor-critic",
+    "scanned blocks",
+    "nnx cnn-bn",
+    "haiku transformer",
+    "equinox resnet",
+)
+
+
+@pytest.mark.parametrize("name", OF_EACH_KIND)
 def test_theorem_2_holds_over_a_thousand_random_steps(name):
     """However updates add to the weights, no norm passes n + √B/λ."""
     case = ARCHITECTURES[name]()

@@ -382,15 +382,18 @@ def test_check_sees_a_broken_plan_behind_a_missing_pixel():
 
 
 def test_check_sees_an_overflow():
-    params = {"w": jnp.full((4, 5), 200.0, jnp.float16)}
-    params["v"] = jnp.full((5, 3), 300.0, jnp.float16)
+    """60 000 is the output, and float16 ends at 65 504."""
+    params = {"w": jnp.full((4, 5), 50.0, jnp.float16)}
+    params["v"] = jnp.full((5, 3), 60.0, jnp.float16)
 
     def fn(p, x):
         return x @ p["w"] @ p["v"]
 
     x = jnp.ones((6, 4), jnp.float16)
     plan = swr_optax.plan_rescaling(fn, params, x)
-    assert not swr_optax.check(plan, fn, params, x).deviation < 1e-3
+    assert swr_optax.check(plan, fn, params, x).deviation == np.inf
+    with pytest.raises(ValueError, match="no finite entry in output"):
+        swr_optax.check(plan, fn, params, 2 * x)
 
 
 # 9. Grouped convolutions.
