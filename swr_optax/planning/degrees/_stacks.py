@@ -121,6 +121,7 @@ def put_together(walk: Walk, parts: Sequence[Known]) -> Known:
     if isinstance(first, Stack) and all(alike(part, first) for part in parts):
         return first._replace(along=first.along._replace(axis=first.along.axis + 1))
     values = tuple(whole(walk, part) for part in parts)
+    walk.add(values)
     # A state that starts as zero has no scale of its own in its first slice.
     bound = [value for value in values if not value.scale_free] or list(values)
     if all((value.degree == bound[0].degree).all() for value in bound):

@@ -345,3 +345,23 @@ def test_a_state_of_zeros_takes_the_scale_of_later_ones():
     plan = proportional(fn, params, X)
     np.testing.assert_array_equal(plan.exponents[plan.leaf_paths.index("in")], [1, 0])
     np.testing.assert_array_equal(plan.exponents[plan.leaf_paths.index("c")], [1, 1])
+
+
+def test_a_parameter_that_a_scan_puts_beside_data_is_a_shift():
+    """As it is where the loop is unrolled and its results are stacked."""
+
+    def scanned(params, x):
+        def step(carry, w):
+            older, newer = carry
+            return (x @ w, older), newer
+
+        return lax.scan(step, (params["start"], x), params["w"])[1]
+
+    def unrolled(params, x):
+        return jnp.stack([x, params["start"], x @ params["w"][0]])
+
+    params = {"w": jnp.ones((3, 4, 4)), "start": jnp.ones((8, 4))}
+    for fn in (scanned, unrolled):
+        plan = swr_optax.plan_rescaling(fn, params, X, priority="function")
+        roles = {leaf.path: leaf.role for leaf in plan.leaves}
+        assert roles["start"] == "shift"
