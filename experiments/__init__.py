@@ -1,7 +1,9 @@
 """Experiments on plasticity: jitted training scripts for Soft Weight Rescaling.
 
-Data flow one way: :mod:`config <experiments.config>` → :mod:`datasets
-<experiments.datasets>` → :mod:`training <experiments.training>` (and the
-protocol, such as :mod:`warm_start <experiments.warm_start>`) → records →
-:mod:`report <experiments.report>`.
+Rooms, each of which imports only from those before it: :mod:`data
+<experiments.data>` and :mod:`models <experiments.models>`, :mod:`methods
+<experiments.methods>`, :mod:`training <experiments.training>`, :mod:`protocols
+<experiments.protocols>`, :mod:`reporting <experiments.reporting>`, :mod:`commands
+<experiments.commands>`. Data flow one way: configuration → data → loop → metrics →
+report.
 """

@@ -10,11 +10,11 @@ import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from experiments.errors import UserError
-from experiments.freed_memory import keep_freed_memory
+from experiments.training.freed_memory import keep_freed_memory
 
 if TYPE_CHECKING:
-    from experiments.coefficients import Coefficient
-    from experiments.config import Config
+    from experiments.methods.coefficients import Coefficient
+    from experiments.protocols.config import Config
 
 # Others are imported late, so that --help and misspelt options answer at once.
 
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from experiments.protocols import PROTOCOLS
+    from experiments.protocols.stages import PROTOCOLS
 
     parser = _Parser(
         prog="swr-experiments",
@@ -214,11 +214,11 @@ def _add_tensorboard(command: argparse.ArgumentParser) -> None:
 
 
 def _config(options: argparse.Namespace, methods: Sequence[str]) -> Config:
-    from experiments.config import Config, profile_options
-    from experiments.datasets import SOURCES
+    from experiments.data import SOURCES
     from experiments.errors import check_name
     from experiments.models import MODELS
-    from experiments.protocols import PROTOCOLS
+    from experiments.protocols.config import Config, profile_options
+    from experiments.protocols.stages import PROTOCOLS
 
     protocol = options.protocol(options)
     check_name(protocol, PROTOCOLS, "protocol")
@@ -278,21 +278,21 @@ def _coefficient(text: str, where: str) -> Coefficient:
 
 def _run(options: argparse.Namespace) -> None:
     config = _config(options, options.methods or ())
-    from experiments.command import run
+    from experiments.commands.run import run
 
     run(config, _out(options, config), options.data_dir, options.tensorboard)
 
 
 def _run_proportionality(options: argparse.Namespace) -> None:
     config = _config(options, options.methods or ())
-    from experiments.proportionality import run
+    from experiments.protocols.proportionality import run
 
     run(config, _out(options, config), options.data_dir)
 
 
 def _sweep(options: argparse.Namespace) -> None:
     config = _config(options, [options.method])
-    from experiments.sweep import paper_grid, run
+    from experiments.commands.sweep import paper_grid, run
 
     grid = [_coefficient(text, "--grid") for text in options.grid or []]
     out = _out(options, config, f"sweep-{options.method}-")
@@ -321,13 +321,13 @@ def _report(options: argparse.Namespace) -> None:
 
 
 def _guide(options: argparse.Namespace) -> None:
-    from experiments.guide import write_guide
+    from experiments.guide.page import write_guide
 
     print("wrote", *write_guide(options.out))
 
 
 def _benchmark(options: argparse.Namespace) -> None:
-    from experiments.benchmark import run
+    from experiments.benchmark.steps import run
 
     if options.rounds < 1:
         raise UserError(f"rounds must be at least 1, not {options.rounds}")

@@ -1,10 +1,11 @@
-"""Writes the files of a folder, each whole or not at all."""
+"""Where files are written: whole or not at all, and what is kept between runs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 import os
 from pathlib import Path
+import tempfile
 
 from experiments.errors import UserError
 
@@ -32,3 +33,22 @@ def write_files(out: Path, files: Mapping[str, Callable[[Path], object]]) -> lis
     except OSError as error:
         raise UserError(f"cannot write to {out}: {error.strerror}") from error
     return [out / name for name in files]
+
+
+def cache_folder() -> Path:
+    """``swr-optax`` under ``XDG_CACHE_HOME``, or under ``~/.cache``."""
+    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(home).expanduser() / "swr-optax"
+
+
+def check_writable(out: Path) -> None:
+    """Finds out before a long run whether its results can be written.
+
+    Raises:
+        UserError: if not.
+    """
+    try:
+        existing = next(p for p in [out, *out.absolute().parents] if p.exists())
+        tempfile.TemporaryDirectory(dir=existing).cleanup()
+    except OSError as error:
+        raise UserError(f"cannot write to {out}: {error.strerror}") from error

@@ -3,10 +3,10 @@
 import dataclasses
 import functools
 
-from experiments.checkpoint import Checkpoints
-from experiments.config import Config
-from experiments.datasets import Dataset, load_dataset
-from experiments.loop import run_protocol
+from experiments.data import Dataset, load_dataset
+from experiments.protocols.config import Config
+from experiments.protocols.loop import run_protocol
+from experiments.training.checkpoint import Checkpoints
 
 
 def configured(**fields):

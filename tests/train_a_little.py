@@ -12,9 +12,14 @@ import time
 import jax
 import numpy as np
 
-from experiments.config import Config
-from experiments.datasets import load_dataset
-from experiments.training import Member, make_training, shuffled, stacked_coefficients
+from experiments.data import load_dataset
+from experiments.protocols.config import Config
+from experiments.training.training import (
+    Member,
+    make_training,
+    shuffled,
+    stacked_coefficients,
+)
 from memory import largest_memory
 from swr_optax import SoftWeightRescalingState
 

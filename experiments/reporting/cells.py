@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments.methods import METHODS
-from experiments.protocols import PROTOCOLS
+from experiments.protocols.stages import PROTOCOLS
 from experiments.reporting.runs import Run
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from experiments.protocols import PROTOCOLS
+from experiments.protocols.stages import PROTOCOLS
 from experiments.reporting.cells import Cell, Gathered, label
 from experiments.reporting.published import PUBLISHED, published_as
 from experiments.reporting.runs import Run

@@ -12,8 +12,8 @@ from xml.etree.ElementTree import Element
 
 from matplotlib.figure import Figure
 
-from experiments.protocols import PROTOCOLS
-from experiments.records import OBSERVED
+from experiments.protocols.records import OBSERVED
+from experiments.protocols.stages import PROTOCOLS
 from experiments.reporting import plots, tables
 from experiments.reporting.cells import (
     Cell,

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from experiments.coefficients import in_words
 from experiments.errors import UserError
-from experiments.protocols import PROTOCOLS
+from experiments.methods.coefficients import in_words
+from experiments.protocols.stages import PROTOCOLS
 
 _TEXT = ("protocol", "dataset", "model", "method", "biases", "when")
 _NEEDED = ("protocol", "dataset", "model", "method", "seed")

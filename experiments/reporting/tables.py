@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.protocols import PROTOCOLS
+from experiments.protocols.stages import PROTOCOLS
 from experiments.reporting.cells import Cell, Gathered, Setting, by_setting, label
 from experiments.reporting.published import PUBLISHED, Published, published_as
 from experiments.reporting.statistics import bootstrap_interval

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
-from experiments.protocols import PROTOCOLS
+from experiments.protocols.stages import PROTOCOLS
 
 COLUMNS = [
     *("protocol", "dataset", "model", "method", "seed", "stage", "epoch", "step"),

@@ -165,9 +165,9 @@ def test_stopped_it_says_whether_it_goes_on(monkeypatch, capsys):
         raise KeyboardInterrupt
 
     for module, arguments, promise in (
-        ("experiments.command", ["warm-start"], True),
-        ("experiments.proportionality", ["proportionality"], True),
-        ("experiments.benchmark", ["benchmark"], False),
+        ("experiments.commands.run", ["warm-start"], True),
+        ("experiments.protocols.proportionality", ["proportionality"], True),
+        ("experiments.benchmark.steps", ["benchmark"], False),
     ):
         monkeypatch.setattr(f"{module}.run", stopped)
         assert main(arguments) == 130

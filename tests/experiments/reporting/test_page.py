@@ -10,7 +10,7 @@ import subprocess
 import pytest
 
 from experiments.methods import METHODS
-from experiments.protocols import PROTOCOLS
+from experiments.protocols.stages import PROTOCOLS
 from experiments.reporting.cells import gather
 from experiments.reporting.page import html
 from experiments.reporting.runs import read_run

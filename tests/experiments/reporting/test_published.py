@@ -2,7 +2,7 @@
 
 import pytest
 
-from experiments.protocols import PROTOCOLS
+from experiments.protocols.stages import PROTOCOLS
 from experiments.reporting.published import PUBLISHED, published_as
 
 

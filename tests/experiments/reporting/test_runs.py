@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from experiments.errors import UserError
-from experiments.protocols import PROTOCOLS
+from experiments.protocols.stages import PROTOCOLS
 from experiments.reporting.runs import find_runs, read_run
 
 

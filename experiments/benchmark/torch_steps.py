@@ -1,0 +1,79 @@
+"""The networks of the paper in PyTorch, for the benchmark to compare with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import importlib
+from typing import Any
+
+from experiments.data import Dataset
+from experiments.errors import UserError
+
+
+def torch_steps(model: str, data: Dataset, batch: int) -> Callable[[], None]:
+    """One pass over normalised images that are in memory, with Adam.
+
+    Args:
+        model: ``"mlp"`` or ``"cnn"``, with PyTorch's initialisation.
+        data: to train on.
+        batch: images in a step.
+
+    Raises:
+        UserError: if PyTorch is missing.
+    """
+    try:
+        torch = importlib.import_module("torch")
+    except ImportError:
+        raise UserError("--torch needs PyTorch: pip install torch") from None
+    height, width, channels = data.source.shape
+    classes = data.source.classes
+    network: Any = {"mlp": _mlp, "cnn": _cnn}[model](
+        torch.nn, height, width, channels, classes
+    )
+    # PyTorch has channels in front.
+    pixels = torch.tensor(data.train_images).movedim(-1, 1).float()
+    mean = torch.tensor(data.source.mean).reshape(-1, 1, 1)
+    std = torch.tensor(data.source.std).reshape(-1, 1, 1)
+    images = ((pixels / data.source.white - mean) / std).contiguous()
+    labels = torch.tensor(data.train_labels).long()
+    adam = torch.optim.Adam(network.parameters(), lr=1e-3)
+    loss = torch.nn.CrossEntropyLoss()
+
+    def steps() -> None:
+        for start in range(0, len(labels), batch):
+            rows = slice(start, start + batch)
+            adam.zero_grad()
+            loss(network(images[rows]), labels[rows]).backward()
+            adam.step()
+
+    return steps
+
+
+def _mlp(nn: Any, height: int, width: int, channels: int, classes: int) -> Any:
+    return nn.Sequential(
+        nn.Flatten(),
+        nn.Linear(height * width * channels, 100),
+        nn.ReLU(),
+        nn.Linear(100, 100),
+        nn.ReLU(),
+        nn.Linear(100, classes),
+    )
+
+
+def _cnn(nn: Any, height: int, width: int, channels: int, classes: int) -> Any:
+    def pooled(side: int) -> int:
+        return (side - 2) // 2  # 5×5 windows with a padding of 1, then halved.
+
+    left = pooled(pooled(height)) * pooled(pooled(width))
+    return nn.Sequential(
+        nn.Conv2d(channels, 16, 5, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(16, 16, 5, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(16 * left, 100),
+        nn.ReLU(),
+        nn.Linear(100, classes),
+    )

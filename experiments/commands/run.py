@@ -1,0 +1,81 @@
+"""One run as a user sees it: progress, table, files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+import sys
+import time
+
+import jax
+from rich.console import Console
+
+from experiments.commands.progress import Progress
+from experiments.commands.tensorboard import EventFiles
+from experiments.data import Dataset, load_dataset
+from experiments.files import cache_folder, check_writable
+from experiments.methods.coefficients import in_words
+from experiments.protocols.config import Config
+from experiments.protocols.loop import epochs_of, run_protocol
+from experiments.protocols.records import Record
+from experiments.reporting.run_files import summary_table, write_run
+from experiments.training.checkpoint import Checkpoints
+
+
+def run(config: Config, out: Path, data_dir: str | None, tensorboard: bool) -> None:
+    """Runs a configuration, prints its table and writes its folder.
+
+    Raises:
+        UserError: if the data cannot be had or the folder not be written, or if
+            what writes event files is missing.
+    """
+    check_writable(out)
+    events: AbstractContextManager[EventFiles | None] = (
+        EventFiles(out / "tensorboard") if tensorboard else nullcontext()
+    )
+    dataset = prepare(config, data_dir)
+    name_defaults(config)
+    start = time.perf_counter()
+    checkpoints = Checkpoints(out / "checkpoint", config.to_json())
+    progress = Progress(Console(stderr=True), epochs_of(config))
+    with progress, events as event_files:
+
+        def tick(method: str, records: Sequence[Record]) -> None:
+            progress.advance(method, sum(1 for record in records if record.epoch))
+            if event_files is not None:
+                event_files.add(records)
+
+        records = run_protocol(config, dataset, tick, checkpoints)
+
+    files = write_run(out, config, [record.row() for record in records])
+    checkpoints.remove()
+    Console().print(summary_table(config, records))
+    print(f"{time.perf_counter() - start:.0f} s; wrote", *files)
+
+
+def prepare(config: Config, data_dir: str | None) -> Dataset:
+    """Loads the data, and lets compiled programs be kept.
+
+    Raises:
+        UserError: if the data cannot be had.
+    """
+    dataset = load_dataset(config.dataset, data_dir)
+    # A second run compiles nothing anew.
+    jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    return dataset.subset(config.train_images, config.test_images)
+
+
+def name_defaults(config: Config) -> None:
+    """Says which coefficients are no published ones."""
+    ours = ", ".join(
+        f"{method} {in_words(config.coefficient(method))}"
+        for method in config.unpublished()
+    )
+    if ours:
+        print(
+            f"the paper has no coefficients for {config.protocol} of {config.dataset}"
+            f" with {config.model}: taking {ours} (--coefficient sets them)",
+            file=sys.stderr,
+        )

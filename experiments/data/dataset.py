@@ -1,0 +1,66 @@
+"""A data set in memory."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.data.sources import Source
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """A data set in memory.
+
+    Attributes:
+        source: what it is.
+        train_images: uint8, (examples, height, width, channels).
+        train_labels: int32, (examples,).
+        test_images: uint8, (examples, height, width, channels).
+        test_labels: int32, (examples,).
+    """
+
+    source: Source
+    train_images: np.ndarray
+    train_labels: np.ndarray
+    test_images: np.ndarray
+    test_labels: np.ndarray
+
+    def subset(self, train: int | None, test: int | None) -> Dataset:
+        """So many images of each split, the same ones each time; None means all."""
+
+        def some(size: int, wanted: int | None) -> np.ndarray:
+            chosen = np.random.default_rng(0).permutation(size)[:wanted]
+            return np.sort(chosen)
+
+        training = some(len(self.train_labels), train)
+        testing = some(len(self.test_labels), test)
+        return dataclasses.replace(
+            self,
+            train_images=self.train_images[training],
+            train_labels=self.train_labels[training],
+            test_images=self.test_images[testing],
+            test_labels=self.test_labels[testing],
+        )
+
+    def held_out(self, fraction: float) -> Dataset:
+        """Tests on a part of the training images, and does not train on them."""
+        order = np.random.default_rng(1).permutation(len(self.train_labels))
+        size = max(1, round(fraction * len(order)))
+        held, kept = np.sort(order[:size]), np.sort(order[size:])
+        return dataclasses.replace(
+            self,
+            train_images=self.train_images[kept],
+            train_labels=self.train_labels[kept],
+            test_images=self.train_images[held],
+            test_labels=self.train_labels[held],
+        )
+
+    def normalize(self, images: jax.Array) -> jax.Array:
+        """Pixels as the network sees them: float32, mean 0, deviation 1."""
+        mean = jnp.asarray(self.source.mean, jnp.float32)
+        std = jnp.asarray(self.source.std, jnp.float32)
+        return (images / jnp.float32(self.source.white) - mean) / std

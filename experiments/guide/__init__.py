@@ -1,0 +1,1 @@
+"""The guide to plans: its page, pictures and networks."""

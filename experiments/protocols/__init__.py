@@ -1,0 +1,1 @@
+"""What is run and for how long: configurations, protocols and their loops."""

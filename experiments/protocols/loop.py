@@ -1,0 +1,189 @@
+"""Runs a protocol: stages, epochs, changes of data and evaluations of every seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+import dataclasses
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.data import Dataset
+from experiments.methods import METHODS
+from experiments.protocols.config import Config
+from experiments.protocols.records import Record
+from experiments.protocols.stages import PROTOCOLS, images_of_stage
+from experiments.training.checkpoint import Checkpoints
+from experiments.training.side_by_side import run_side_by_side
+from experiments.training.training import (
+    Evaluation,
+    Member,
+    Training,
+    TrainState,
+    lanes,
+    make_training,
+    members_of,
+    shuffled,
+    stacked_coefficients,
+)
+
+Tick = Callable[[str, Sequence[Record]], None]
+"""Called with the method's name and the records of an epoch of some seeds."""
+
+Histories = list[list[Record]]
+"""All evaluations so far, of each member."""
+
+
+def run_protocol(
+    config: Config, dataset: Dataset, tick: Tick, checkpoints: Checkpoints
+) -> list[Record]:
+    """Runs all methods and seeds of a configuration; records in their order."""
+    records: list[Record] = []
+    for method in config.methods:
+        members = members_of(config, method)
+        for found in run_members(config, dataset, method, members, tick, checkpoints):
+            records += found
+    return records
+
+
+def run_members(
+    config: Config,
+    dataset: Dataset,
+    method: str,
+    members: Sequence[Member],
+    tick: Tick,
+    checkpoints: Checkpoints,
+) -> Histories:
+    """Runs a method for seeds and coefficients; the records of each member."""
+    training = make_training(config, dataset, method)
+
+    def run(lane: Sequence[Member], tick: Tick) -> Histories:
+        return _run_lane(config, dataset, method, training, tick, checkpoints, lane)
+
+    found = run_side_by_side(run, lanes(members), tick)
+    return [history for histories in found for history in histories]
+
+
+def _run_lane(
+    config: Config,
+    dataset: Dataset,
+    method: str,
+    training: Training,
+    tick: Tick,
+    checkpoints: Checkpoints,
+    members: Sequence[Member],
+) -> Histories:
+    """Trains and evaluates some members together; the records of each."""
+    protocol = PROTOCOLS[config.protocol]
+    images = len(dataset.train_labels)
+    most_steps = -(-images // config.batch_size)
+    seeds = [member.seed for member in members]
+    coefficients = stacked_coefficients(members)
+    state = training.initialize(seeds)
+    initial = jax.tree.map(jnp.copy, state.params)
+    histories: Histories = [[] for _ in members]
+    done = (0, 0)
+    lane = checkpoints.lane(method, members)
+    saved = lane.load(state, _read_progress)
+    if saved is not None:
+        state, (done, histories) = saved
+        tick(method, [record for history in histories for record in history])
+    last = histories[0][-1] if histories[0] else None
+    steps = last.step if last else 0
+    began = time.perf_counter() - (last.seconds if last else 0.0)
+
+    def evaluate(
+        state: TrainState, stage: int, epoch: int, losses: Sequence[float | None]
+    ) -> None:
+        found = training.evaluate(state, initial)
+        seconds = time.perf_counter() - began
+        for i, history in enumerate(histories):
+            record = Record(
+                protocol=config.protocol,
+                dataset=config.dataset,
+                model=config.model,
+                method=method,
+                seed=seeds[i],
+                stage=stage,
+                epoch=epoch,
+                step=steps,
+                train_loss=losses[i],
+                stream_accuracy=_stream(history, epoch, float(found.accuracy[i])),
+                seconds=seconds,
+                **_of_member(found, i, training),
+            )
+            history.append(record)
+        tick(method, [history[-1] for history in histories])
+
+    first = protocol.stages if METHODS[method].last_stage_only else 1
+    for stage in range(first, protocol.stages + 1):
+        if (stage, config.epochs) <= done:
+            continue
+        parts = [images_of_stage(config.protocol, images, stage, s) for s in seeds]
+        if stage > first and (stage, 0) > done:
+            params = training.change_data(state.params, initial, coefficients)
+            state = state._replace(params=params)
+            evaluate(state, stage, 0, [None] * len(seeds))
+        for epoch in range(1, config.epochs + 1):
+            if (stage, epoch) <= done:
+                continue
+            order = np.stack(
+                [
+                    shuffled(part, config.batch_size, most_steps, (seed, stage, epoch))
+                    for part, seed in zip(parts, seeds, strict=True)
+                ]
+            )
+            state, losses = training.run_epoch(state, coefficients, order)
+            steps += -(-len(parts[0]) // config.batch_size)
+            evaluate(state, stage, epoch, [float(loss) for loss in losses])
+            if lane.is_due() or (stage, epoch) == (protocol.stages, config.epochs):
+                lane.save(state, _progress((stage, epoch), histories))
+    return histories
+
+
+def _progress(done: tuple[int, int], histories: Histories) -> dict[str, Any]:
+    """How far a lane has come: stage and epoch of the last that is done."""
+    records = [[dataclasses.asdict(r) for r in history] for history in histories]
+    return {"done": done, "histories": records}
+
+
+def _read_progress(saved: Any) -> tuple[tuple[int, int], Histories]:
+    stage, epoch = saved["done"]
+    return (stage, epoch), [[Record(**r) for r in h] for h in saved["histories"]]
+
+
+def _stream(history: Sequence[Record], epoch: int, accuracy: float) -> float | None:
+    """Mean test accuracy over all epochs up to now; a change of data is none."""
+    accuracies = [record.test_accuracy for record in history if record.epoch]
+    if epoch:
+        accuracies.append(accuracy)
+    return float(np.mean(accuracies)) if accuracies else None
+
+
+def _of_member(found: Evaluation, i: int, training: Training) -> dict[str, Any]:
+    """What was measured of one member of a lane."""
+
+    def value(array: np.ndarray | None) -> float | None:
+        return None if array is None else float(array[i])
+
+    layers = [layer.name for layer in training.plan.layers]
+    return {
+        "test_accuracy": float(found.accuracy[i]),
+        "weight_growth": float(found.growth[i].mean()),
+        "growth": dict(zip(layers, found.growth[i].tolist(), strict=True)),
+        "dead_units": value(found.dead_units),
+        "effective_rank": value(found.effective_rank),
+        "balancedness": value(found.balancedness),
+    }
+
+
+def epochs_of(config: Config) -> int:
+    """Epochs of a whole run, each seed's counted."""
+    stages = sum(
+        1 if METHODS[method].last_stage_only else PROTOCOLS[config.protocol].stages
+        for method in config.methods
+    )
+    return stages * config.epochs * config.seeds

@@ -1,0 +1,182 @@
+"""Coefficients are chosen on training images alone."""
+
+import csv
+import dataclasses
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from experiments.commands import run as command, sweep
+from experiments.commands.sweep import GRIDS, HELD_OUT, paper_grid, run, run_grid
+from experiments.data import load_dataset
+from experiments.errors import UserError
+from experiments.protocols.config import Config
+from experiments.training.checkpoint import Checkpoints
+
+CONFIG = Config(
+    protocol="single-task",
+    methods=("swr",),
+    epochs=6,
+    seeds=2,
+    train_images=300,
+    batch_size=64,
+    learning_rate=3e-3,
+)
+GRID = (1.0, 1e-3)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def use_cache(cache, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+
+
+def rows(path):
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def finals(folder):
+    """Mean accuracy on the held-out images of each coefficient at the end."""
+    found = {}
+    for row in rows(folder / "sweep.csv"):
+        if row["epoch"] == str(CONFIG.epochs):
+            value = float(row["validation_accuracy"])
+            found.setdefault(float(row["coefficient"]), []).append(value)
+    return {coefficient: np.mean(values) for coefficient, values in found.items()}
+
+
+def test_it_picks_the_best_and_then_tests_it_with_all_training_images(tmp_path, capsys):
+    run(CONFIG, GRID, tmp_path / "out", None, tensorboard=False)
+    found = finals(tmp_path / "out")
+    assert set(found) == set(GRID)
+    best = max(found, key=found.get)
+    assert len(set(found.values())) == 2
+    config = json.loads((tmp_path / "out" / "best" / "config.json").read_text())
+    assert config["coefficients"] == {"swr": best}
+    table = rows(tmp_path / "out" / "best" / "metrics.csv")
+    assert {row["seed"] for row in table} == {"0", "1"}
+    # 270 images in 5 batches while comparing, 300 also in 5: count epochs' ends.
+    assert table[-1]["step"] == str(5 * CONFIG.epochs)
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {"sweep.csv", "best"}
+    (line,) = [
+        x for x in capsys.readouterr().out.splitlines() if "best" in x and "│" in x
+    ]
+    assert f"{best:g}" in line
+
+
+def test_test_images_have_no_say(tmp_path, monkeypatch):
+    """Noise in their place changes the test, and neither choice nor comparison."""
+    real = load_dataset("digits")
+    noise = np.random.default_rng(0).integers(0, 17, real.test_images.shape, np.uint8)
+    run(CONFIG, GRID, tmp_path / "real", None, tensorboard=False)
+    spoilt = dataclasses.replace(real, test_images=noise)
+    monkeypatch.setattr(command, "load_dataset", lambda *_: spoilt)
+    run(CONFIG, GRID, tmp_path / "noise", None, tensorboard=False)
+
+    def compared(name):
+        return [
+            {key: value for key, value in row.items() if key != "seconds"}
+            for row in rows(tmp_path / name / "sweep.csv")
+        ]
+
+    assert compared("real") == compared("noise")
+
+    def tested(name):
+        table = rows(tmp_path / name / "best" / "metrics.csv")
+        return [float(row["test_accuracy"]) for row in table]
+
+    assert tested("real")[-1] > 0.7 > 0.4 > tested("noise")[-1]
+
+
+def test_a_grid_runs_each_coefficient_for_each_seed(tmp_path):
+    dataset = load_dataset("digits").subset(200, None).held_out(HELD_OUT)
+    config = dataclasses.replace(CONFIG, methods=("swr_two",), epochs=1)
+    grid = [
+        {"feature": 0.1, "classifier": 1.0},
+        {"feature": 1.0, "classifier": 0.1},
+    ]
+    found = run_grid(
+        config, dataset, grid, lambda *_: None, Checkpoints(tmp_path / "c", "")
+    )
+    assert [[h[0].seed for h in of_one] for of_one in found] == [[0, 1], [0, 1]]
+    for coefficients, of_one in zip(grid, found, strict=True):
+        for (record,) in of_one:
+            *features, classifier = record.growth.values()
+            held = {"feature": features, "classifier": [classifier]}
+            for group, growth in held.items():
+                if coefficients[group] == 1:  # Norms stay at their initial values.
+                    np.testing.assert_allclose(growth, 1, rtol=1e-5)
+                else:
+                    assert (np.abs(np.array(growth) - 1) > 1e-5).all()
+
+
+def test_the_papers_grids():
+    assert paper_grid("l2") == paper_grid("l2_init") == (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
+    assert paper_grid("shrink_and_perturb") == (0.2, 0.4, 0.6, 0.8)
+    assert paper_grid("swr") == (1, 1e-1, 1e-2, 1e-3, 1e-4)
+    pairs = {(c["feature"], c["classifier"]) for c in paper_grid("swr_two")}
+    assert pairs == {(f, c) for f in paper_grid("swr") for c in paper_grid("swr")}
+    for method, grid in GRIDS.items():  # Each of them is a legal coefficient.
+        for value in grid:
+            Config(
+                methods=(method,), coefficients={method: value}, protocol=("warm-start")
+            )
+
+
+@pytest.mark.parametrize(
+    ("fields", "grid", "message"),
+    [
+        ({"methods": ("vanilla",)}, (1.0,), "'vanilla' has no coefficient to find"),
+        ({"methods": ("hard_projection",)}, (1.0,), "has no coefficient to find"),
+        ({"protocol": "proportionality"}, (1.0,), "unknown protocol to sweep"),
+        ({}, (0.5, 2.0), "coefficient of 'swr' must be from 0 to 1, not 2"),
+        ({}, (0.5, 0.5), "--grid has 0.5 twice"),
+        ({}, (0.5, {"feature": 0.5, "classifier": 1.0}), "one number everywhere, or"),
+        ({"train_images": 1}, (0.5,), "of train_images only 0 are not held out"),
+        (
+            {"train_images": 10, "protocol": "continual-full"},
+            (0.5,),
+            "only 9 are not held out, fewer than the 10 stages of continual-full",
+        ),
+    ],
+)
+def test_what_cannot_be_swept_is_refused_before_anything_is_written(
+    fields, grid, message, tmp_path
+):
+    config = dataclasses.replace(CONFIG, **fields)
+    with pytest.raises(UserError) as error:
+        run(config, grid, tmp_path / "out", None, tensorboard=False)
+    assert message in str(error.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_package_is_noticed_before_the_sweep(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    with pytest.raises(UserError, match="pip install tensorboardX"):
+        run(CONFIG, GRID, tmp_path / "out", None, tensorboard=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_stopped_in_the_best_run_it_does_not_compare_again(tmp_path, monkeypatch):
+    config = dataclasses.replace(CONFIG, epochs=1, seeds=1)
+    real = sweep.run_config
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sweep, "run_config", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        run(config, GRID, tmp_path / "out", None, tensorboard=False)
+    first = rows(tmp_path / "out" / "sweep.csv")
+    monkeypatch.setattr(sweep, "run_config", real)
+    run(config, GRID, tmp_path / "out", None, tensorboard=False)
+    # Seconds and all: these are the numbers of the first time.
+    assert rows(tmp_path / "out" / "sweep.csv") == first
+    assert (tmp_path / "out" / "best" / "metrics.csv").is_file()

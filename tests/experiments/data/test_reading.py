@@ -1,0 +1,211 @@
+"""Data sets: bundled, prepared by TFDS, and absent."""
+
+import dataclasses
+import os
+from pathlib import Path
+import shutil
+import subprocess
+import sys
+import time
+
+from hypothesis import given, settings, strategies as st
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+from experiments.data import SOURCES, Dataset, load_dataset, reading
+from experiments.errors import UserError
+
+
+def prepared(name):
+    """Runs a test only where the set is."""
+    folder = Path(os.environ.get("TFDS_DATA_DIR", ""), name)
+    return pytest.mark.skipif(
+        not folder.is_dir(), reason=f"needs {name} in TFDS_DATA_DIR"
+    )
+
+
+def prepared_names(*names):
+    return [pytest.param(name, marks=prepared(name)) for name in names]
+
+
+def check(dataset, tolerance=0.01):
+    for part in ("train", "test"):
+        images = getattr(dataset, f"{part}_images")
+        labels = getattr(dataset, f"{part}_labels")
+        assert images.dtype == np.uint8
+        assert images.shape[1:] == dataset.source.shape
+        assert labels.dtype == np.int32
+        assert len(images) == len(labels)
+        assert set(labels) == set(range(dataset.source.classes))
+    pixels = np.asarray(dataset.normalize(jnp.asarray(dataset.train_images)))
+    assert pixels.dtype == np.float32
+    np.testing.assert_allclose(pixels.mean((0, 1, 2)), 0, atol=tolerance)
+    np.testing.assert_allclose(pixels.std((0, 1, 2)), 1, atol=tolerance)
+
+
+def test_digits_are_split_alike_every_time():
+    dataset = load_dataset("digits")
+    check(dataset)
+    assert dataset.train_images.shape == (1437, 8, 8, 1)
+    assert dataset.test_images.shape == (360, 8, 8, 1)
+    np.testing.assert_array_equal(
+        dataset.test_labels, load_dataset("digits").test_labels
+    )
+    # No image is in both, but for true duplicates, of which there are none.
+    together = np.concatenate([dataset.train_images, dataset.test_images])
+    assert len(np.unique(together, axis=0)) == 1797
+
+
+def numbered(train=100, test=40):
+    """Every image is its own number, and so is its label."""
+    return Dataset(
+        SOURCES["digits"],
+        np.arange(train, dtype=np.uint8).reshape(-1, 1, 1, 1),
+        np.arange(train, dtype=np.int32),
+        np.arange(test, dtype=np.uint8).reshape(-1, 1, 1, 1),
+        np.arange(test, dtype=np.int32),
+    )
+
+
+@given(train=st.none() | st.integers(1, 120), test=st.none() | st.integers(1, 60))
+@settings(deadline=None)
+def test_a_subset_has_so_many_images_with_their_labels_the_same_each_time(train, test):
+    whole = numbered()
+    found, again = whole.subset(train, test), whole.subset(train, test)
+    for part, wanted, size in (("train", train, 100), ("test", test, 40)):
+        labels = getattr(found, f"{part}_labels")
+        assert len(labels) == min(wanted or size, size)
+        assert (np.diff(labels) > 0).all()
+        images = getattr(found, f"{part}_images")
+        np.testing.assert_array_equal(images.ravel(), labels)
+        np.testing.assert_array_equal(labels, getattr(again, f"{part}_labels"))
+    if train and train < 100:  # A larger subset has all of a smaller one.
+        larger = whole.subset(train + 1, test).train_labels
+        assert set(found.train_labels) < set(larger)
+
+
+@given(size=st.integers(2, 200), fraction=st.floats(0.01, 0.9))
+@settings(deadline=None)
+def test_what_is_held_out_is_not_trained_on_and_no_test_image(size, fraction):
+    whole = numbered(train=size)
+    found = whole.held_out(fraction)
+    assert len(found.test_labels) == max(1, round(fraction * size))
+    both = np.concatenate([found.train_labels, found.test_labels])
+    assert sorted(both) == list(range(size))
+    np.testing.assert_array_equal(found.train_images.ravel(), found.train_labels)
+    np.testing.assert_array_equal(found.test_images.ravel(), found.test_labels)
+    other = dataclasses.replace(whole, test_images=whole.test_images + 1)
+    np.testing.assert_array_equal(
+        other.held_out(fraction).test_labels, found.test_labels
+    )
+
+
+@prepared("mnist")
+def test_mnist_is_decoded_once_and_then_loads_in_under_a_second(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    decoded = load_dataset("mnist")
+    check(decoded)
+    assert decoded.train_images.shape == (60000, 28, 28, 1)
+    assert decoded.test_images.shape == (10000, 28, 28, 1)
+    start = time.perf_counter()
+    cached = load_dataset("mnist")
+    assert time.perf_counter() - start < 1
+    np.testing.assert_array_equal(cached.train_images, decoded.train_images)
+    np.testing.assert_array_equal(cached.test_labels, decoded.test_labels)
+    files = {path.name for path in tmp_path.rglob("*") if path.is_file()}
+    assert files == {
+        f"{part}_{kind}.npy"
+        for part in ("train", "test")
+        for kind in ("images", "labels")
+    }
+
+
+@pytest.mark.parametrize("name", prepared_names("cifar100", "tiny_imagenet"))
+def test_images_in_colour_are_read(name, tmp_path, monkeypatch):
+    """Grey ones among them too; what is prepared may be a sample."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    check(load_dataset(name), tolerance=0.03)
+
+
+@pytest.mark.parametrize(
+    "name", prepared_names("mnist", "cifar10", "cifar100", "tiny_imagenet")
+)
+def test_the_table_agrees_with_what_is_prepared(name):
+    root = Path(os.environ["TFDS_DATA_DIR"])
+    info = tfds.builder_from_directory(reading._prepared(root, name)).info
+    source = SOURCES[name]
+    assert info.features["image"].shape == source.shape
+    assert info.features["label"].num_classes == source.classes
+    assert set(info.splits) == set(source.splits)
+
+
+@prepared("tiny_imagenet")
+def test_reading_needs_no_tensorflow(tmp_path):
+    code = (
+        "import sys; from experiments.data import load_dataset;"
+        " load_dataset('tiny_imagenet'); print('tensorflow' in sys.modules)"
+    )
+    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True
+    )
+    assert done.stdout == "False\n", done.stderr
+
+
+@prepared("cifar100")
+def test_the_cache_belongs_to_the_data_not_to_their_place(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    source = Path(os.environ["TFDS_DATA_DIR"]) / "cifar100"
+    shutil.copytree(source, tmp_path / "copy" / "cifar100")
+    decoded = load_dataset("cifar100", str(tmp_path / "copy"))
+    shutil.rmtree(tmp_path / "copy" / "cifar100" / "3.0.2")
+    shutil.copytree(source, tmp_path / "moved" / "cifar100")
+    for record in (tmp_path / "moved").rglob("*array_record*"):
+        record.chmod(0o600)
+        record.unlink()  # Only the cache can answer now.
+    found = load_dataset("cifar100", str(tmp_path / "moved"))
+    np.testing.assert_array_equal(found.test_images, decoded.test_images)
+
+
+@prepared("cifar100")
+def test_data_that_cannot_be_read_are_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    shutil.copytree(
+        Path(os.environ["TFDS_DATA_DIR"]) / "cifar100", tmp_path / "cifar100"
+    )
+    for record in tmp_path.rglob("*train.array_record*"):
+        record.chmod(0o600)
+        record.write_bytes(b"not a record")
+    with pytest.raises(UserError, match=r"cifar100/3\.0\.2 cannot be read \(") as error:
+        load_dataset("cifar100", str(tmp_path))
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize("name", ["fashion_mnist", "tiny_imagenet"])
+def test_what_is_neither_prepared_nor_reachable_fails_in_seconds(
+    name, tmp_path, monkeypatch
+):
+    source = dataclasses.replace(SOURCES[name], download="http://127.0.0.1:9/data.gz")
+    monkeypatch.setitem(SOURCES, name, source)
+    start = time.perf_counter()
+    with pytest.raises(
+        UserError, match=rf"{name} is not prepared in .* and cannot be downloaded"
+    ) as error:
+        load_dataset(name, str(tmp_path))
+    assert time.perf_counter() - start < reading.REACHABLE_SECONDS + 1
+    assert "\n" not in str(error.value)
+    assert "--data-dir" in str(error.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_newest_version_counts(tmp_path):
+    for version in ("3.0.1", "3.0.10", "2.9.0"):
+        folder = tmp_path / "mnist" / version
+        folder.mkdir(parents=True)
+        (folder / "dataset_info.json").write_text("{}")
+    (tmp_path / "mnist" / "9.9.9").mkdir()  # Without the file it is unfinished.
+    assert reading._prepared(tmp_path, "mnist").name == "3.0.10"
+    assert reading._prepared(tmp_path, "cifar10") is None

@@ -1,0 +1,143 @@
+"""Table, figure and files of a run."""
+
+import csv
+import json
+
+import numpy as np
+from PIL import Image
+import pytest
+from rich.console import Console
+
+from experiments.errors import UserError
+from experiments.files import check_writable
+from experiments.methods import METHODS
+from experiments.methods.coefficients import in_words
+from experiments.protocols.config import Config
+from experiments.protocols.records import Record
+from experiments.reporting.run_files import summary_table, write_run
+from experiments.reporting.runs import read_run
+
+
+def invented(config):
+    """Records that make the table's numbers plain to see."""
+    return [
+        Record(
+            protocol="warm-start",
+            dataset="digits",
+            model="mlp",
+            method=method,
+            seed=seed,
+            stage=stage,
+            epoch=epoch,
+            step=10 * stage + epoch,
+            train_loss=0.5,
+            test_accuracy=0.9 + 0.01 * seed + 0.001 * epoch,
+            stream_accuracy=0.9,
+            dead_units=None,
+            effective_rank=12.5,
+            growth={"Dense_0/kernel": 2.0},
+            weight_growth=2.0 + seed,
+            seconds=1.0,
+        )
+        for method in config.methods
+        for seed in range(config.seeds)
+        for stage in ((2,) if METHODS[method].last_stage_only else (1, 2))
+        for epoch in range(1, config.epochs + 1)
+    ]
+
+
+def printed(config):
+    console = Console(width=100, record=True, quiet=True)
+    with console.capture() as capture:
+        console.quiet = False
+        console.print(summary_table(config, invented(config)))
+    return capture.get()
+
+
+def test_the_table_has_the_mean_and_deviation_of_final_values():
+    text = printed(Config(methods=("scratch", "swr"), seeds=3, epochs=5))
+    rows = {
+        row.split("│")[1].strip(): [cell.strip() for cell in row.split("│")[2:-1]]
+        for row in text.splitlines()
+        if row.startswith("│")
+    }
+    # Accuracies .905 .915 .925, growths 2 3 4; deviations with n - 1.
+    expected = ["0.9150 ± 0.0100", "3.00 ± 1.00"]
+    assert rows == {"scratch": ["", *expected], "SWR": ["0.0001", *expected]}
+    assert "5 epochs a stage, 3 seeds, profile custom" in " ".join(text.split())
+
+
+def test_a_single_seed_has_no_deviation():
+    text = printed(Config(methods=("swr",), seeds=1, epochs=5))
+    assert "±" not in text
+    assert "1 seed, profile" in " ".join(text.split())
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+@pytest.mark.parametrize("epochs", [1, 20])
+def test_a_run_leaves_its_files(tmp_path, seeds, epochs):
+    config = Config(seeds=seeds, epochs=epochs)
+    records = invented(config)
+    files = write_run(tmp_path / "deep" / "run", config, [r.row() for r in records])
+    assert sorted(p.name for p in (tmp_path / "deep" / "run").iterdir()) == [
+        "config.json",
+        "figure.png",
+        "metrics.csv",
+    ]
+    assert json.loads(files[0].read_text())["epochs"] == epochs
+    with files[1].open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(records)
+    assert list(rows[0]) == list(records[0].row())
+    assert [float(row["test_accuracy"]) for row in rows] == [
+        pytest.approx(record.test_accuracy) for record in records
+    ]
+    with Image.open(files[2]) as image:
+        assert min(image.size) > 500
+        assert np.asarray(image).std() > 10
+
+
+def test_nothing_half_written_is_left(tmp_path):
+    config = Config(methods=("swr",), seeds=1, epochs=2)
+    rows = [record.row() for record in invented(config)]
+    write_run(tmp_path, config, rows)
+    kept = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    broken = [*rows[:-1], ("not", "a", "row")]
+    with pytest.raises(AttributeError):
+        write_run(tmp_path, config, broken)
+    assert set(kept) == {path.name for path in tmp_path.iterdir()}
+    assert kept["figure.png"] == (tmp_path / "figure.png").read_bytes()
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_the_run(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"cannot write to .*file/run: Not a directory"):
+        check_writable(tmp_path / "file" / "run")
+    check_writable(tmp_path / "new" / "run")
+
+
+def test_a_run_reads_back(tmp_path):
+    config = Config(methods=("scratch", "swr"), seeds=2, epochs=3)
+    records = invented(config)
+    write_run(tmp_path, config, [record.row() for record in records])
+    run = read_run(tmp_path)
+    assert run.methods == config.methods
+    assert (run.seeds, run.epochs, run.stages) == (2, 3, 2)
+    assert run.coefficient("swr") == in_words(config.coefficient("swr"))
+    for method in config.methods:
+        for seed in range(2):
+            history = run.history(method, seed)
+            mine = [r for r in records if (r.method, r.seed) == (method, seed)]
+            for name in ("step", "test_accuracy", "weight_growth", "effective_rank"):
+                expected = [getattr(record, name) for record in mine]
+                np.testing.assert_allclose(history[name], expected, rtol=1e-5)
+            assert np.isnan(history["dead_units"]).all()
+            np.testing.assert_array_equal(history["growth/Dense_0/kernel"], 2.0)
+
+
+def test_coefficients_in_words():
+    assert in_words(None) == ""
+    assert in_words(1e-4) == "0.0001"
+    assert (
+        in_words({"feature": 1e-4, "classifier": 1}) == "feature 0.0001, classifier 1"
+    )

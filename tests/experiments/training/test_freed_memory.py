@@ -1,0 +1,43 @@
+"""Scratch memory stays with the process."""
+
+import subprocess
+import sys
+
+import pytest
+
+FAULTS = """
+import resource, sys
+from experiments.training.freed_memory import keep_freed_memory
+
+if "keep" in sys.argv:
+    keep_freed_memory()
+
+import jax, jax.numpy as jnp
+
+@jax.jit
+def step(x):  # A sort's result is written out: 40 MB of scratch memory.
+    return jnp.sort(jnp.outer(x, x), axis=1)[:, ::7].sum()
+
+x = jnp.arange(3200.0)
+for _ in range(10):  # It takes some calls until every block has its place.
+    step(x).block_until_ready()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(4):
+    step(x).block_until_ready()
+print((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) / 4)
+"""
+
+
+def faults_of_a_call(*arguments):
+    command = [sys.executable, "-c", FAULTS, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return float(done.stdout)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc alone gives memory back so")
+def test_a_program_finds_its_scratch_memory_again():
+    freely = faults_of_a_call()
+    if freely < 5000:  # Of 40 MB in pages of 4 KiB.
+        pytest.skip("the system has large pages, or keeps the memory anyway")
+    assert faults_of_a_call("keep") < freely / 2
