@@ -5,7 +5,7 @@ import functools
 
 from experiments.data import Dataset, load_dataset
 from experiments.protocols.config import Config
-from experiments.protocols.loop import run_protocol
+from experiments.protocols.stage_loop import run_protocol
 from experiments.training.checkpoint import Checkpoints
 
 

@@ -14,12 +14,8 @@ import numpy as np
 
 from experiments.data import load_dataset
 from experiments.protocols.config import Config
-from experiments.training.training import (
-    Member,
-    make_training,
-    shuffled,
-    stacked_coefficients,
-)
+from experiments.protocols.stage_loop import on_device, stage_training
+from experiments.training.lanes import Member, shuffled, stacked
 from memory import largest_memory
 from swr_optax import SoftWeightRescalingState
 
@@ -29,18 +25,20 @@ def main(dataset_name, model, batch, steps):
     config = Config(
         dataset=dataset_name, model=model, methods=("swr_two",), batch_size=batch
     )
-    training = make_training(config, load_dataset(dataset_name), "swr_two")
-    coefficients = stacked_coefficients([Member(0, coefficient)])
-    state = training.initialize([0])
+    dataset = load_dataset(dataset_name)
+    training = stage_training(config, dataset, "swr_two")
+    data, _ = on_device(dataset)
+    members = [Member(0, coefficient, 1e-3)]
+    state = training.initialize(members)
     losses = []
     for epoch in range(2):
         order = shuffled(np.arange(batch * steps), batch, steps, (0, epoch))
         start = time.perf_counter()
-        state, loss = jax.block_until_ready(
-            training.run_epoch(state, coefficients, order[None])
+        state, sums = jax.block_until_ready(
+            training.run(state, stacked(members), data, order[None])
         )
         seconds = time.perf_counter() - start
-        losses += loss.tolist()
+        losses += (sums["loss"] / order.size).tolist()
     states = jax.tree.leaves(
         state.opt_state, is_leaf=lambda x: isinstance(x, SoftWeightRescalingState)
     )

@@ -17,7 +17,8 @@ from rich.console import Console
 from experiments.benchmark.torch_steps import torch_steps
 from experiments.data import SOURCES, Dataset
 from experiments.protocols.config import Config
-from experiments.training.training import Member, make_training, stacked_coefficients
+from experiments.protocols.stage_loop import on_device, stage_training
+from experiments.training.lanes import stacked
 
 BATCH = 256
 
@@ -84,15 +85,15 @@ def _random_images(name: str, count: int) -> Dataset:
 
 def _jax_steps(model: str, dataset: str, method: str, data: Dataset) -> Steps:
     """The very steps that the experiments take."""
-    config = Config("single-task", dataset, model, (method,), batch_size=BATCH)
-    training = make_training(config, data, method)
-    member = Member(0, config.coefficient(method) or 0.0)
-    coefficients = stacked_coefficients([member])
+    config = Config("single-task", dataset, model, (method,), seeds=1, batch_size=BATCH)
+    training = stage_training(config, data, method)
+    members = config.members(method)
+    train, _ = on_device(data)
     order = np.arange(len(data.train_labels), dtype=np.int32).reshape(1, -1, BATCH)
-    start = training.initialize([0])
+    start = training.initialize(members)
 
     def steps() -> None:
-        state = jax.tree.map(jnp.copy, start)  # An epoch consumes what it is given.
-        jax.block_until_ready(training.run_epoch(state, coefficients, order))
+        state = jax.tree.map(jnp.copy, start)  # A run consumes what it is given.
+        jax.block_until_ready(training.run(state, stacked(members), train, order))
 
     return steps

@@ -16,23 +16,24 @@ class Progress:
 
     Args:
         console: where.
-        epochs: of the whole run, each seed's counted.
+        total: of the whole run, each seed's counted.
+        unit: what is counted.
     """
 
-    def __init__(self, console: Console, epochs: int) -> None:
+    def __init__(self, console: Console, total: int, unit: str = "epochs") -> None:
         self._console = console
         self._bar = rich_progress.Progress(
             rich_progress.TextColumn("{task.description:<18}"),
             rich_progress.BarColumn(),
             rich_progress.MofNCompleteColumn(),
-            rich_progress.TextColumn("epochs"),
+            rich_progress.TextColumn(unit),
             rich_progress.TimeElapsedColumn(),
             rich_progress.TextColumn("left"),
             rich_progress.TimeRemainingColumn(),
             console=console,
             disable=not console.is_terminal,
         )
-        self._task = self._bar.add_task("starting", total=epochs)
+        self._task = self._bar.add_task("starting", total=total)
         self._seen: set[str] = set()
         self._lock = threading.Lock()
 
@@ -48,12 +49,12 @@ class Progress:
     ) -> None:
         self._bar.stop()
 
-    def advance(self, method: str, epochs: int) -> None:
-        """Notes that so many epochs of a method are done."""
+    def advance(self, method: str, done: int) -> None:
+        """Notes that so many more of a method are done."""
         label = METHODS[method].label
         with self._lock:  # Lanes of a method come at once.
             if method not in self._seen:
                 self._seen.add(method)
                 if not self._console.is_terminal:  # There a bar would be a flood.
                     self._console.print(f"{label} …", highlight=False)
-        self._bar.update(self._task, advance=epochs, description=label)
+        self._bar.update(self._task, advance=done, description=label)

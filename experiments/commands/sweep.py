@@ -1,181 +1,268 @@
-"""Finds a method's coefficient on held-out training images; only then it is tested."""
+"""The command ``sweep``: finds a coefficient and a learning rate, and tests them.
+
+The paper's protocols compare them on held-out training images, streams on seeds of
+their own; only the best is run on what counts.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
-import itertools
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from experiments.commands import stages, streams
 from experiments.commands.progress import Progress
-from experiments.commands.run import prepare, run as run_config
 from experiments.commands.tensorboard import event_writer
 from experiments.data import Dataset
 from experiments.errors import UserError, check_name
 from experiments.files import check_writable, write_files
 from experiments.methods.coefficients import Coefficient, in_words
+from experiments.methods.grids import GRIDS, STREAM_RATES, published_grid
 from experiments.protocols.config import Config
-from experiments.protocols.loop import Tick, epochs_of, run_members
-from experiments.protocols.records import Record, write_rows
+from experiments.protocols.records import Record, TaskRecord, write_rows
+from experiments.protocols.stage_loop import run_members
 from experiments.protocols.stages import PROTOCOLS
+from experiments.protocols.stream_loop import Job, run_jobs
+from experiments.protocols.streams import STREAMS
+from experiments.reporting.plane import draw_plane
 from experiments.training.checkpoint import Checkpoints
-from experiments.training.training import Member
+from experiments.training.lanes import Member
 
 HELD_OUT = 0.1
-"""Fraction of the training images that coefficients are compared on."""
+"""Fraction of the training images on which the paper's protocols are compared."""
 
-_POWERS = (1.0, 1e-1, 1e-2, 1e-3, 1e-4)
+FIRST_SEED, SEEDS = 1000, 3
+"""Of those on which streams are compared, and how many; no run has them otherwise."""
 
-GRIDS: dict[str, tuple[Coefficient, ...]] = {
-    "l2": (1e-1, 1e-2, 1e-3, 1e-4, 1e-5),
-    "l2_init": (1e-1, 1e-2, 1e-3, 1e-4, 1e-5),
-    "shrink_and_perturb": (0.2, 0.4, 0.6, 0.8),
-    **dict.fromkeys(("swr", "swr_reinit", "swr_follow"), _POWERS),
-    "swr_two": tuple(
-        {"feature": feature, "classifier": classifier}
-        for feature, classifier in itertools.product(_POWERS, _POWERS)
-    ),
-}
-"""The paper's grids."""
+Histories = Sequence[Sequence[Record]] | Sequence[Sequence[TaskRecord]]
+"""All evaluations of each seed."""
 
 
-def paper_grid(method: str) -> tuple[Coefficient, ...]:
-    """The coefficients among which the paper chose.
+class Point(NamedTuple):
+    """What is tried.
 
-    Raises:
-        UserError: if the method has no coefficient.
+    Attributes:
+        coefficient: None for a method that has none.
+        rate: the learning rate.
     """
-    if method not in GRIDS:
-        raise UserError(
-            f"method {method!r} has no coefficient to find: choose from"
-            f" {', '.join(GRIDS)}"
-        )
-    return GRIDS[method]
+
+    coefficient: Coefficient | None
+    rate: float
 
 
 def run(
     config: Config,
     grid: Sequence[Coefficient],
+    rates: Sequence[float],
     out: Path,
     data_dir: str | None,
     tensorboard: bool,
 ) -> None:
-    """Compares coefficients, then runs the best one on the test images.
+    """Compares coefficients and rates, then runs the best.
 
-    Writes ``sweep.csv`` into the folder, with all evaluations on the held-out
-    images, and the best coefficient's run into ``best`` below it.
+    Writes ``sweep.csv`` into the folder, with all evaluations, ``map.png`` if two
+    things were varied, and the best one's run into ``best`` below it.
+
+    Args:
+        config: of the run.
+        grid: coefficients; the published ones if empty.
+        rates: learning rates; by default the configuration's, or the published ones
+            of streams.
+        out: the folder.
+        data_dir: of TFDS.
+        tensorboard: whether the best run writes event files.
 
     Raises:
         UserError: if there is nothing to find, the data cannot be had or the folder
             not be written.
     """
     (method,) = config.methods
-    _check(config, grid)
+    points = points_of(config, grid, rates)
     if tensorboard:
         event_writer()  # To fail before the sweep rather than after it.
     check_writable(out)
-    dataset = prepare(config, data_dir).held_out(HELD_OUT)
-    left, stages = len(dataset.train_labels), config.protocol_stages
-    if left < stages:
-        raise UserError(
-            f"of train_images only {left} are not held out, fewer than the {stages}"
-            f" stages of {config.protocol}"
-        )
-    identity = f"{config.to_json()} {list(grid)}"
+    dataset = stages.prepare(config, data_dir)
+    if not config.is_stream:
+        dataset = without_test(config, dataset)
+    identity = f"{config.to_json()} {points}"
     checkpoints = Checkpoints(out / "checkpoint", identity)
-    with Progress(Console(stderr=True), epochs_of(config) * len(grid)) as progress:
-
-        def tick(method: str, records: Sequence[Record]) -> None:
-            progress.advance(method, sum(1 for record in records if record.epoch))
-
-        histories = run_grid(config, dataset, grid, tick, checkpoints)
-    finals = np.array(
-        [[history[-1].test_accuracy for history in of_one] for of_one in histories]
+    compare: Callable[..., list[Any]] = (
+        compare_on_seeds if config.is_stream else compare_on_images
     )
-    best = int(np.argmax(finals.mean(axis=1)))
+    histories = compare(config, dataset, points, checkpoints)
+    scores = np.array([[score(of_seed) for of_seed in found] for found in histories])
+    best = int(np.argmax(scores.mean(axis=1)))
     rows = [
-        _row(record, coefficient)
-        for coefficient, of_one in zip(grid, histories, strict=True)
-        for history in of_one
-        for record in history
+        row_of(record, point)
+        for point, found in zip(points, histories, strict=True)
+        for of_seed in found
+        for record in of_seed
     ]
-    write_files(out, {"sweep.csv": lambda path: write_rows(path, rows)})
-    Console().print(_table(config, grid, finals, best))
-    chosen = dataclasses.replace(config, coefficients={method: grid[best]})
-    run_config(chosen, out / "best", data_dir, tensorboard)
+    plane = [(point.coefficient, point.rate) for point in points]
+    files = {"sweep.csv": lambda path: write_rows(path, rows)}
+    drawing = draw_plane(f"{method}, {config.protocol}", plane, scores.mean(axis=1))
+    if drawing is not None:
+        files["map.png"] = lambda path: drawing.savefig(path, dpi=160)
+    print("wrote", *write_files(out, files))
+    Console().print(_table(config, points, scores, best))
+    coefficient, rate = points[best]
+    chosen = dataclasses.replace(
+        config,
+        coefficients={} if coefficient is None else {method: coefficient},
+        learning_rates={method: rate},
+    )
+    command = streams.run if config.is_stream else stages.run
+    command(chosen, out / "best", data_dir, tensorboard)
     checkpoints.remove()  # Not before, or the best run stopped would mean all again.
 
 
-def _check(config: Config, grid: Sequence[Coefficient]) -> None:
-    """Refuses what cannot be swept.
+def points_of(
+    config: Config, grid: Sequence[Coefficient], rates: Sequence[float]
+) -> list[Point]:
+    """What is to be tried.
 
     Raises:
-        UserError: naming it.
+        UserError: for what cannot be swept.
     """
     (method,) = config.methods
-    paper_grid(method)
     swept = [name for name in PROTOCOLS if name != "proportionality"]
-    check_name(config.protocol, swept, "protocol to sweep")
-    for coefficient in grid:
-        dataclasses.replace(config, coefficients={method: coefficient})
+    check_name(config.protocol, [*swept, *STREAMS], "protocol to sweep")
+    if not rates:
+        rates = STREAM_RATES if config.is_stream else (config.rate(method),)
+    if method in GRIDS or not config.is_stream:
+        published = published_grid(method)
+        grid = grid or published
     names = [in_words(coefficient) for coefficient in grid]
     for name in names:
         if names.count(name) > 1:
             raise UserError(f"--grid has {name} twice")
     if len({isinstance(coefficient, Mapping) for coefficient in grid}) > 1:
         raise UserError("--grid must have one number everywhere, or two everywhere")
+    if len(set(rates)) < len(rates):
+        raise UserError("--rates has a number twice")
+    for coefficient in grid:
+        dataclasses.replace(config, coefficients={method: coefficient})
+    for rate in rates:
+        dataclasses.replace(config, learning_rates={method: rate})
+    values: Sequence[Coefficient | None] = grid or [None]
+    return [Point(value, rate) for rate in rates for value in values]
 
 
-def run_grid(
+def without_test(config: Config, dataset: Dataset) -> Dataset:
+    """The data set with a part of its training images in the place of its test.
+
+    Raises:
+        UserError: if too few images are left to train on.
+    """
+    dataset = dataset.held_out(HELD_OUT)
+    left, needed = len(dataset.train_labels), config.protocol_stages
+    if left < needed:
+        raise UserError(
+            f"of train_images only {left} are not held out, fewer than the {needed}"
+            f" stages of {config.protocol}"
+        )
+    return dataset
+
+
+def compare_on_images(
     config: Config,
     dataset: Dataset,
-    grid: Sequence[Coefficient],
-    tick: Tick,
+    points: Sequence[Point],
     checkpoints: Checkpoints,
 ) -> list[list[list[Record]]]:
-    """Records for each coefficient and seed; one compilation serves all."""
+    """Records for each point and seed."""
     (method,) = config.methods
-    members = [Member(seed, value) for value in grid for seed in range(config.seeds)]
-    histories = run_members(config, dataset, method, members, tick, checkpoints)
-    return [
-        histories[i : i + config.seeds] for i in range(0, len(histories), config.seeds)
+    members = [
+        Member(seed, point.coefficient or 0.0, point.rate)
+        for point in points
+        for seed in range(config.seeds)
     ]
+    epochs = config.protocol_stages * config.epochs * len(members)
+    with Progress(Console(stderr=True), epochs) as progress:
+
+        def tick(method: str, records: Sequence[Record]) -> None:
+            progress.advance(method, sum(1 for record in records if record.epoch))
+
+        found = run_members(config, dataset, method, members, tick, checkpoints)
+    return [found[i : i + config.seeds] for i in range(0, len(found), config.seeds)]
 
 
-def _row(record: Record, coefficient: Coefficient) -> dict[str, Any]:
-    """A record whose accuracy is that on held-out images, with its coefficient."""
-    columns: Mapping[str, float] = (
-        {f"coefficient/{group}": value for group, value in coefficient.items()}
-        if isinstance(coefficient, Mapping)
-        else {"coefficient": float(coefficient)}
-    )
+def compare_on_seeds(
+    config: Config,
+    dataset: Dataset,
+    points: Sequence[Point],
+    checkpoints: Checkpoints,
+) -> list[list[list[TaskRecord]]]:
+    """Records for each point and seed, on seeds that no other run has."""
+    (method,) = config.methods
+    seeds = range(FIRST_SEED, FIRST_SEED + SEEDS)
+    jobs = [
+        Job(method, tuple(Member(s, p.coefficient or 0.0, p.rate) for s in seeds))
+        for p in points
+    ]
+    tasks = config.stream_tasks * SEEDS * len(points)
+    with Progress(Console(stderr=True), tasks, "tasks") as progress:
+
+        def tick(records: Sequence[TaskRecord]) -> None:
+            progress.advance(method, len(records))
+
+        return run_jobs(config, dataset, jobs, tick, checkpoints)
+
+
+def score(history: Sequence[Record] | Sequence[TaskRecord]) -> float:
+    """What a seed is worth: its final accuracy, or its mean over a stream's tasks."""
+    values = []
+    for record in history:
+        if isinstance(record, Record):
+            values = [record.test_accuracy]
+        elif record.scored:
+            online = record.online_accuracy
+            values.append(-record.train_loss if online is None else online)
+    return float(np.mean(values))
+
+
+def row_of(record: Record | TaskRecord, point: Point) -> dict[str, Any]:
+    """A record with what was tried; a test accuracy is that on held-out images."""
+    columns: dict[str, Any] = {"learning_rate": point.rate}
+    if isinstance(point.coefficient, Mapping):
+        for group, value in point.coefficient.items():
+            columns[f"coefficient/{group}"] = value
+    elif point.coefficient is not None:
+        columns["coefficient"] = float(point.coefficient)
     row = record.row()
-    renamed = {
-        name.replace("test_accuracy", "validation_accuracy"): value
-        for name, value in row.items()
-    }
-    return {**columns, **renamed}
+    if isinstance(record, Record):
+        row = {
+            name.replace("test_accuracy", "validation_accuracy"): value
+            for name, value in row.items()
+        }
+    return columns | row
 
 
 def _table(
-    config: Config, grid: Sequence[Coefficient], finals: np.ndarray, best: int
+    config: Config, points: Sequence[Point], scores: np.ndarray, best: int
 ) -> Table:
+    (method,) = config.methods
+    what = "accuracy on held-out training images"
+    if config.is_stream:
+        regression = STREAMS[config.protocol].regression
+        what = "minus the mean loss" if regression else "average online accuracy"
+        what += f", seeds {FIRST_SEED} to {FIRST_SEED + SEEDS - 1}"
     table = Table(
-        title=f"{config.methods[0]}, {config.protocol}, {config.dataset},"
-        f" {config.model}: accuracy on held-out training images"
+        title=f"{method}, {config.protocol}, {config.dataset}, {config.model}: {what}"
     )
-    table.add_column("λ", justify="right")
-    table.add_column("mean over seeds", justify="right")
+    for name in ("λ", "learning rate", "mean over seeds"):
+        table.add_column(name, justify="right")
     table.add_column("")
-    for i, coefficient in enumerate(grid):
+    for i, point in enumerate(points):
         table.add_row(
-            in_words(coefficient),
-            f"{finals[i].mean():.4f}",
+            in_words(point.coefficient),
+            f"{point.rate:g}",
+            f"{scores[i].mean():.4f}",
             "best" if i == best else "",
         )
     return table

@@ -9,9 +9,19 @@ from types import TracebackType
 from typing import Any
 
 from experiments.errors import UserError
-from experiments.protocols.records import Record
+from experiments.protocols.records import Record, TaskRecord
 
-_LABELS = ("protocol", "dataset", "model", "method", "seed", "stage", "epoch", "step")
+_LABELS = (
+    "protocol",
+    "dataset",
+    "model",
+    "method",
+    "seed",
+    "stage",
+    "epoch",
+    "step",
+    "task",
+)
 
 
 def event_writer() -> Any:
@@ -62,7 +72,7 @@ class EventFiles:
         for writer in self._writers.values():
             writer.close()
 
-    def add(self, records: Sequence[Record]) -> None:
+    def add(self, records: Sequence[Record] | Sequence[TaskRecord]) -> None:
         """Adds every number of some records, at their steps."""
         with self._lock:
             for record in records:

@@ -16,7 +16,7 @@ class Source:
         mean: of the pixels in [0, 1], for each channel.
         std: standard deviation of the same.
         download: an address that answers if TFDS can download the set; None for
-            a set that is bundled with a package.
+            a set that is bundled with a package or made.
         splits: TFDS's names of the training and the test split.
     """
 
@@ -76,6 +76,8 @@ SOURCES: dict[str, Source] = {
         download="http://cs231n.stanford.edu/tiny-imagenet-200.zip",
         splits=("train", "validation"),
     ),
+    # Numbers to be drawn, of which a stream makes its tasks.
+    "bits": Source(shape=(20, 1, 1), classes=1, white=1, mean=(0.0,), std=(1.0,)),
 }
 """By name; mean and deviation are the paper's or, for digits and fashion_mnist,
 which it does not have, those of the training images.  The paper's deviation for

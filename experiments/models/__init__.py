@@ -6,17 +6,18 @@ Each takes ``(images, train=False, present=None)``.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import flax.linen as nn
 
-from experiments.models.cnn import CNN
-from experiments.models.mlp import MLP
+from experiments.models.cnn import CNN, PlasticCNN
+from experiments.models.mlp import MLP, crelu
 from experiments.models.resnet import ResNet18
 from experiments.models.vgg import VGG16
 from experiments.models.vit import ViT
 
-__all__ = ["CNN", "MLP", "MODELS", "VGG16", "Model", "ResNet18", "ViT"]
+__all__ = ["CNN", "MLP", "MODELS", "VGG16", "Model", "PlasticCNN", "ResNet18", "ViT"]
 
 
 class Model(NamedTuple):
@@ -61,5 +62,25 @@ MODELS: dict[str, Model] = {
     "vgg16": Model(VGG16, convolutional=True, normalises=True, quick=0.05, smallest=32),
     "resnet18": Model(ResNet18, convolutional=True, normalises=True, quick=0.05),
     "vit": Model(ViT, normalises=True, quick=0.05, patch=ViT.patch),
+    # The streams'.
+    "mlp_layer_norm": Model(partial(MLP, layer_norm=True), normalises=True, quick=10),
+    "mlp_crelu": Model(partial(MLP, hidden=(50, 50), nonlinearity=crelu), quick=10),
+    "mlp_leaky": Model(partial(MLP, nonlinearity=nn.leaky_relu), quick=10),
+    "mlp_five": Model(partial(MLP, hidden=(5,)), quick=10),
+    # L2 Init's, for CIFAR-10: no padding, and one more fully connected layer.
+    "cnn_deep": Model(
+        partial(CNN, hidden=(100, 100), padding=0), convolutional=True, smallest=16
+    ),
+    "cnn_layer_norm": Model(
+        partial(PlasticCNN, layer_norm=True),
+        convolutional=True,
+        normalises=True,
+        smallest=16,
+    ),
+    "cnn_crelu": Model(
+        partial(PlasticCNN, nonlinearity=crelu, channels=8, hidden=(50, 50)),
+        convolutional=True,
+        smallest=16,
+    ),
 }
 """By name; a new model is one entry."""

@@ -41,19 +41,23 @@ def conv(
     *,
     stride: int = 1,
     padding: int = 1,
+    bias: bool = False,
 ) -> jax.Array:
-    """A convolution with square windows and no bias, PyTorch's ``Conv2d``."""
+    """A convolution with square windows, PyTorch's ``Conv2d``."""
     return nn.Conv(
         channels,
         kernel_size=(size, size),
         strides=(stride, stride),
         padding=((padding, padding), (padding, padding)),
-        use_bias=False,
+        use_bias=bias,
         kernel_init=torch_kernel_init,
+        bias_init=torch_bias_init(size * size * x.shape[-1]),
     )(x)
 
 
-def conv_max_pool(x: jax.Array, channels: int, size: int) -> jax.Array:
+def conv_max_pool(
+    x: jax.Array, channels: int, size: int, padding: int = 1
+) -> jax.Array:
     """A convolution and then :func:`max_pool`, faster on a CPU than one by one.
 
     The maximum of sums with one bias is the maximum's sum with it, so the convolution
@@ -62,12 +66,13 @@ def conv_max_pool(x: jax.Array, channels: int, size: int) -> jax.Array:
     Args:
         x: (batch, height, width, channels).
         channels: of the result.
-        size: of the square windows, odd; the padding is 1.
+        size: of the square windows, odd.
+        padding: zeros on each side.
     """
     return nn.Conv(
         channels,
         kernel_size=(size, size),
-        padding=1,
+        padding=padding,
         conv_general_dilated=_pooled_convolution,
         kernel_init=torch_kernel_init,
         bias_init=torch_bias_init(size * size * x.shape[-1]),
@@ -155,11 +160,15 @@ def _larger(x: jax.Array, y: jax.Array) -> jax.Array:
     return jnp.where(x >= y, x, y)
 
 
-def relu(module: nn.Module, x: jax.Array) -> jax.Array:
-    """ReLU, whose results metrics find in the collection ``activations``."""
-    x = nn.relu(x)
-    module.sow("activations", "relu", x)
+def activation(module: nn.Module, x: jax.Array) -> jax.Array:
+    """What hidden units put out; metrics find it in the collection ``activations``."""
+    module.sow("activations", "units", x)
     return x
+
+
+def relu(module: nn.Module, x: jax.Array) -> jax.Array:
+    """ReLU, whose results metrics find as those of :func:`activation`."""
+    return activation(module, nn.relu(x))
 
 
 def features(module: nn.Module, x: jax.Array) -> jax.Array:

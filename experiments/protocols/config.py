@@ -10,6 +10,7 @@ import platform
 import sys
 
 import jax
+import optax
 
 from experiments.data import SOURCES
 from experiments.errors import UserError, check_name
@@ -17,6 +18,12 @@ from experiments.methods import METHODS
 from experiments.methods.coefficients import Choice, Coefficient, default_coefficient
 from experiments.models import MODELS
 from experiments.protocols.stages import PROTOCOLS
+from experiments.protocols.streams import METHODS_COMPARED, STREAMS
+from experiments.protocols.tasks import EASY, HARD, INCREMENT, Size
+from experiments.training.lanes import Member
+
+OPTIMIZERS = {"adam": optax.adam, "sgd": optax.sgd}
+"""From a learning rate; all else is Optax's default."""
 
 QUICK_SEEDS = 2
 QUICK_IMAGES = (2500, 2000)
@@ -28,17 +35,22 @@ class Config:
     """Configuration of a run.
 
     Attributes:
-        protocol: name in :data:`experiments.protocols.stages.PROTOCOLS`.
+        protocol: name in :data:`experiments.protocols.stages.PROTOCOLS` or
+            :data:`experiments.protocols.streams.STREAMS`.
         dataset: name in :data:`experiments.data.SOURCES`.
         model: name in :data:`experiments.models.MODELS`.
         methods: names in :data:`experiments.methods.METHODS`.
         coefficients: of methods that are not to take their default.
         seeds: how many; they are 0, 1, 2, …
-        epochs: length of each stage.
-        train_images: size of a random subset to train on; None for all.
+        epochs: length of each stage or task.
+        train_images: size of a random subset to train on, in a stream of each task's;
+            None for all.
         test_images: the same for testing.
+        tasks: of a stream; None for the paper's protocols.
         batch_size: images in a step.
-        learning_rate: Adam's, at the start.
+        optimizer: ``"adam"``, or ``"sgd"`` without momentum.
+        learning_rate: the optimiser's, at the start.
+        learning_rates: of methods that are to have one of their own.
     """
 
     protocol: str = "warm-start"
@@ -50,52 +62,133 @@ class Config:
     epochs: int = 100
     train_images: int | None = None
     test_images: int | None = None
+    tasks: int | None = None
     batch_size: int = 256
+    optimizer: str = "adam"
     learning_rate: float = 1e-3
+    learning_rates: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        check_name(self.protocol, PROTOCOLS, "protocol")
+        check_name(self.protocol, [*PROTOCOLS, *STREAMS], "protocol")
         check_name(self.dataset, SOURCES, "data set")
         check_name(self.model, MODELS, "model")
+        check_name(self.optimizer, OPTIMIZERS, "optimizer")
         height, width, _ = SOURCES[self.dataset].shape
         misfit = MODELS[self.model].misfit(height, width)
         if misfit is not None:
             raise UserError(
                 f"model {self.model!r} does not fit {self.dataset!r}: {misfit}"
             )
-        for name in ("seeds", "epochs", "train_images", "test_images", "batch_size"):
+        for name in (
+            *("seeds", "epochs", "train_images", "test_images", "batch_size", "tasks"),
+        ):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UserError(f"{name} must be at least 1, not {value}")
-        if self.train_images is not None and self.train_images < self.protocol_stages:
-            raise UserError(
-                f"train_images {self.train_images} are fewer than the"
-                f" {self.protocol_stages} stages of {self.protocol}"
-            )
-        if not 0 < self.learning_rate < float("inf"):
-            raise UserError(f"learning_rate must be positive, not {self.learning_rate}")
-        if self.protocol == "balancedness" and self.model != "mlp":
-            raise UserError(
-                "balancedness is for a chain of dense layers: use --model mlp, not"
-                f" {self.model}"
-            )
+        for rate in (self.learning_rate, *self.learning_rates.values()):
+            if not 0 < rate < float("inf"):
+                raise UserError(f"learning_rate must be positive, not {rate}")
+        if self.is_stream:
+            self._check_stream()
+        else:
+            self._check_stages()
         if not self.methods:
             object.__setattr__(self, "methods", self._default_methods())
         self._check_methods()
         self._check_coefficients()
 
     @property
+    def is_stream(self) -> bool:
+        """Whether the protocol is a stream of tasks."""
+        return self.protocol in STREAMS
+
+    @property
     def protocol_stages(self) -> int:
-        """How many stages the protocol has."""
-        return PROTOCOLS[self.protocol].stages
+        """How many stages the protocol has; a stream's are its tasks."""
+        return self.stream_tasks if self.is_stream else PROTOCOLS[self.protocol].stages
+
+    @property
+    def stream_tasks(self) -> int:
+        """How many tasks a stream has."""
+        return self.tasks or 1
+
+    @property
+    def size(self) -> Size:
+        """Of a stream's task."""
+        return Size(self.train_images, self.batch_size, self.epochs)
+
+    def rate(self, method: str) -> float:
+        """The method's learning rate."""
+        return self.learning_rates.get(method, self.learning_rate)
+
+    def members(self, method: str) -> tuple[Member, ...]:
+        """A method's runs: each seed with the configured coefficient and rate."""
+        coefficient = self.coefficient(method) or 0.0
+        return tuple(
+            Member(seed, coefficient, self.rate(method)) for seed in range(self.seeds)
+        )
+
+    def fresh_seed(self, seed: int, task: int) -> int:
+        """The seed of a fresh network, which no run's own seed is."""
+        return 1_000_003 * task + seed
+
+    def _check_stages(self) -> None:
+        if SOURCES[self.dataset].classes < 2:
+            raise UserError(f"{self.dataset!r} has no classes: choose another data set")
+        if self.tasks is not None:
+            raise UserError(f"{self.protocol} has stages and no tasks: leave tasks out")
+        if self.train_images is not None and self.train_images < self.protocol_stages:
+            raise UserError(
+                f"train_images {self.train_images} are fewer than the"
+                f" {self.protocol_stages} stages of {self.protocol}"
+            )
+        if self.protocol == "balancedness" and self.model != "mlp":
+            raise UserError(
+                "balancedness is for a chain of dense layers: use --model mlp, not"
+                f" {self.model}"
+            )
+
+    def _check_stream(self) -> None:
+        stream = STREAMS[self.protocol]
+        if self.tasks is None:
+            raise UserError(f"{self.protocol} is a stream: say how many tasks")
+        if self.dataset not in stream.published:
+            raise UserError(
+                f"{self.protocol} is not for {self.dataset!r}: choose from"
+                f" {', '.join(stream.published)}"
+            )
+        if not stream.sized and self.train_images is not None:
+            raise UserError(
+                f"{self.protocol} takes all images of its classes: leave"
+                " train_images out"
+            )
+        if self.test_images is not None:
+            raise UserError(
+                f"{self.protocol} has tests of its own: leave test_images out"
+            )
+        if self.train_images is not None and self.train_images < self.batch_size:
+            raise UserError(
+                f"train_images {self.train_images} are fewer than the batch of"
+                f" {self.batch_size}"
+            )
+        classes = SOURCES[self.dataset].classes
+        most = {
+            "five-plus-one": 2 * (classes // (HARD + EASY))
+            + (classes % (HARD + EASY) >= HARD),
+            "class-incremental": classes // INCREMENT,
+        }.get(self.protocol)
+        if most is not None and self.tasks > most:
+            raise UserError(
+                f"tasks must be at most {most}, not {self.tasks}: {self.dataset} has"
+                f" {classes} classes"
+            )
 
     @property
     def profile(self) -> str:
         """``"paper"`` or ``"quick"`` if all lengths are those, else ``"custom"``."""
-        lengths = (self.epochs, self.seeds, self.train_images, self.test_images)
         for name in ("paper", "quick"):
             options = profile_options(name, self.protocol, self.model, self.dataset)
-            if lengths == tuple(options.values()):
+            if all(getattr(self, key) == value for key, value in options.items()):
                 return name
         return "custom"
 
@@ -141,6 +234,8 @@ class Config:
 
     def _default_methods(self) -> tuple[str, ...]:
         """The paper gives two coefficients to networks with normalisation layers."""
+        if self.is_stream:
+            return METHODS_COMPARED
         methods = PROTOCOLS[self.protocol].methods
         if not MODELS[self.model].normalises:
             return methods
@@ -157,6 +252,10 @@ class Config:
                 raise UserError(
                     f"method {method!r} acts at changes of data, and {self.protocol}"
                     " has none"
+                )
+            if entry.fresh and not self.is_stream:
+                raise UserError(
+                    f"method {method!r} belongs to streams: use scratch or full_reset"
                 )
             if entry.last_stage_only and self.protocol != "warm-start":
                 raise UserError(
@@ -199,7 +298,21 @@ class Config:
 def profile_options(
     name: str, protocol: str, model: str, dataset: str
 ) -> dict[str, int | None]:
-    """Lengths of a profile: the paper's, or minutes on two cores."""
+    """Lengths of a profile: the published ones, or minutes on two cores."""
+    if protocol in STREAMS:
+        lengths = (
+            STREAMS[protocol].quick
+            if name == "quick"
+            else (STREAMS[protocol].published)
+        )
+        size, tasks, _ = lengths[dataset]
+        return {
+            "epochs": size.epochs,
+            "seeds": QUICK_SEEDS if name == "quick" and tasks else 5,
+            "train_images": size.images,
+            "tasks": tasks,
+            "batch_size": size.batch,
+        }
     entry = PROTOCOLS[protocol]
     if name == "paper":
         seeds = 3 if model == "vgg16" else 5

@@ -3,37 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
-import time
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from rich.console import Console
 
-from experiments.commands.progress import Progress
-from experiments.commands.run import name_defaults, prepare
 from experiments.data import Dataset
-from experiments.errors import UserError
-from experiments.files import check_writable
 from experiments.protocols.config import Config
-from experiments.reporting.run_files import (
-    proportionality_table,
-    write_run,
-)
+from experiments.protocols.stage_loop import on_device, stage_training
 from experiments.training.checkpoint import Checkpoints
+from experiments.training.lanes import Member, lanes, shuffled, stacked
 from experiments.training.side_by_side import run_side_by_side
-from experiments.training.training import (
-    Member,
-    Training,
-    TrainState,
-    lanes,
-    make_training,
-    members_of,
-    shuffled,
-    stacked_coefficients,
-)
+from experiments.training.step import TrainState
+from experiments.training.training import Data, Training
 import swr_optax
 from swr_optax import RescalingPlan
 
@@ -41,33 +24,6 @@ RATIOS = (0.5, 0.7, 0.9, 1.0, 1.1, 1.5, 2.0)
 """By which every layer's weight is scaled."""
 
 Rows = list[dict[str, Any]]
-
-
-def run(config: Config, out: Path, data_dir: str | None) -> None:
-    """Trains, scales, measures, trains on; writes the run's folder.
-
-    Raises:
-        UserError: for more than one method, or if the data cannot be had or the
-            folder not be written.
-    """
-    if len(config.methods) > 1:
-        raise UserError("proportionality scales one network: name one method")
-    check_writable(out)
-    dataset = prepare(config, data_dir)
-    name_defaults(config)
-    began = time.perf_counter()
-    checkpoints = Checkpoints(out / "checkpoint", config.to_json())
-    with Progress(Console(stderr=True), epochs_of(config)) as progress:
-
-        def tick(epochs: int) -> None:
-            progress.advance(config.methods[0], epochs)
-
-        rows = run_proportionality(config, dataset, tick, checkpoints)
-    files = write_run(out, config, rows)
-    checkpoints.remove()
-    Console().print(proportionality_table(config, rows))
-    seconds = time.perf_counter() - began
-    print(f"{seconds:.0f} s; wrote", *files)
 
 
 def later_epochs(config: Config) -> int:
@@ -98,11 +54,14 @@ def run_proportionality(
     Returns:
         Rows of ``metrics.csv``.
     """
-    training = make_training(config, dataset, config.methods[0])
-    members = members_of(config, config.methods[0])
+    training = stage_training(config, dataset, config.methods[0])
+    members = config.members(config.methods[0])
+    train_data, test_data = on_device(dataset)
 
     def run_lane(lane: Sequence[Member], tick: Callable[[int], None]) -> Rows:
-        return _run_lane(config, dataset, training, checkpoints, lane, tick)
+        return _run_lane(
+            config, training, train_data, test_data, checkpoints, lane, tick
+        )
 
     found = run_side_by_side(run_lane, lanes(members), tick)
     return [row for rows in found for row in rows]
@@ -110,16 +69,17 @@ def run_proportionality(
 
 def _run_lane(
     config: Config,
-    dataset: Dataset,
     training: Training,
+    train_data: Data,
+    test_data: Data,
     checkpoints: Checkpoints,
     members: Sequence[Member],
     tick: Callable[[int], None],
 ) -> Rows:
     """Trains a network, and on from it each of the scaled ones."""
     seeds = [member.seed for member in members]
-    coefficients = stacked_coefficients(members)
-    images = np.arange(len(dataset.train_labels))
+    arrays = stacked(members)
+    images = np.arange(len(train_data.targets))
     steps = -(-len(images) // config.batch_size)
 
     def train(state: TrainState, epoch: int) -> TrainState:
@@ -129,11 +89,11 @@ def _run_lane(
                 for seed in seeds
             ]
         )
-        state, _ = training.run_epoch(state, coefficients, order)
+        state, _ = training.run(state, arrays, train_data, order)
         tick(len(seeds))
         return state
 
-    trained, done, rows = training.initialize(seeds), 0, Rows()
+    trained, done, rows = training.initialize(members), 0, Rows()
     later = later_epochs(config)
     lane = checkpoints.lane(config.methods[0], members)
     saved = lane.load(trained, _read_progress)
@@ -152,10 +112,10 @@ def _run_lane(
             state = scaled(trained, ratio, training.plan, keep_biases=biases == "kept")
             # Training gives away the arrays that it is given.
             state = jax.tree.map(jnp.copy, state)
-            accuracies = [training.accuracy(state)]
+            accuracies = [training.accuracy(state, test_data)]
             for epoch in range(config.epochs + 1, config.epochs + later + 1):
                 state = train(state, epoch)
-                accuracies.append(training.accuracy(state))
+                accuracies.append(training.accuracy(state, test_data))
             for when, values in (
                 ("at once", accuracies[0]),
                 (f"best of {later}", np.max(accuracies[1:], axis=0)),

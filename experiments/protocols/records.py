@@ -66,6 +66,61 @@ class Record:
         return found | layers
 
 
+@dataclasses.dataclass(frozen=True)
+class TaskRecord:
+    """One task of one seed: a row of a stream's ``metrics.csv``.
+
+    Attributes:
+        protocol: the stream.
+        dataset: its data.
+        model: its network.
+        method: its method.
+        seed: from 0.
+        task: from 1.
+        step: optimiser steps so far.
+        scored: 1 if the task counts for the method's score, else 0.
+        online_accuracy: fraction of examples classified correctly before they are
+            learnt, over all batches of the task; None in a regression.
+        end_accuracy: of the task's examples after its last step; None in a
+            regression, and if earlier tasks' examples are learnt as well.
+        test_accuracy: of held-out examples after the last step; None without any.
+        train_loss: mean loss before each update, cross-entropy in nats or squared
+            error.
+        gradient_norm: of the loss with penalties, mean over steps.
+        weight_growth: mean over layers of the weight's norm over its initial one.
+        dead_units: fraction of ReLU units that are zero for all of some of the task's
+            examples; None for a network without.
+        effective_rank: of what the last layer is given, on the same examples.
+        seconds: since the seed's first step.
+        growth: of each layer's weight, by the layer's path.
+    """
+
+    protocol: str
+    dataset: str
+    model: str
+    method: str
+    seed: int
+    task: int
+    step: int
+    scored: int
+    online_accuracy: float | None
+    end_accuracy: float | None
+    test_accuracy: float | None
+    train_loss: float
+    gradient_norm: float
+    weight_growth: float
+    dead_units: float | None
+    effective_rank: float
+    seconds: float
+    growth: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+    def row(self) -> dict[str, Any]:
+        """The record as a row, by column."""
+        found = dataclasses.asdict(self)
+        layers = {f"growth/{path}": x for path, x in found.pop("growth").items()}
+        return found | layers
+
+
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Writes a table; numbers have six digits, and None is an empty cell."""
     columns = list(dict.fromkeys(column for row in rows for column in row))

@@ -104,6 +104,14 @@ def write_run(
     Raises:
         UserError: if the folder cannot be written.
     """
+    if config.is_stream:
+        return write_files(
+            out,
+            {
+                "config.json": lambda path: path.write_text(config.to_json()),
+                "metrics.csv": lambda path: write_rows(path, rows),
+            },
+        )
     return write_files(
         out,
         {

@@ -1,14 +1,8 @@
-"""The training loop: one jitted epoch on data that stay on the device.
-
-A *lane* is a group of runs that go together, along a leading axis of the state.
-On an accelerator all seeds and coefficients of a method share one lane; on a CPU,
-where that does not pay, each has its own, so that a seed's numbers are the same
-alone or in company.
-"""
+"""Lanes of networks that train and are measured by compiled programs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 import dataclasses
 import functools
 from typing import Any, NamedTuple
@@ -18,314 +12,268 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.data import Dataset
-from experiments.methods import METHODS, Setting
-from experiments.methods.coefficients import Coefficient
-from experiments.models import MODELS
-from experiments.protocols.config import Config
-from experiments.protocols.records import OBSERVED
-from experiments.protocols.stages import PROTOCOLS
+from experiments.methods import Method, Setting
 from experiments.training.cpu import compiler_options
-import swr_optax
+from experiments.training.lanes import Member, stacked
+from experiments.training.network import Network
+from experiments.training.step import (
+    CLASSIFICATION,
+    Batch,
+    Objective,
+    TrainState,
+    among,
+    train_step,
+)
 from swr_optax import RescalingPlan, metrics
 
 EVALUATION_BATCH = 500
-"""Test images that are classified at once."""
+"""Examples that are classified at once."""
+
+Sums = dict[str, jax.Array]
+"""What the steps of a run measured, summed over them, by name; (members,)."""
 
 
-class Member(NamedTuple):
-    """One run of a lane.
-
-    Attributes:
-        seed: from 0.
-        coefficient: its method's λ; zero if that has none.
-    """
-
-    seed: int
-    coefficient: Coefficient
-
-
-class TrainState(NamedTuple):
-    """What training changes; each leaf has a leading axis of a lane's members.
+class Data(NamedTuple):
+    """Examples on the device; see :attr:`Training.data_axis`.
 
     Attributes:
-        params: parameters.
-        stats: running statistics; empty for a network without BatchNorm.
-        opt_state: the optimiser's state.
+        inputs: as they are stored: pixels, uint8, (examples, height, width,
+            channels), or numbers.
+        targets: labels, int32, (examples,), or numbers, (examples, outputs).
+        classes: bool, (outputs,); which outputs count, or None for all.
     """
 
-    params: Any
-    stats: Any
-    opt_state: Any
+    inputs: jax.Array
+    targets: jax.Array
+    classes: jax.Array | None = None
 
 
-class Evaluation(NamedTuple):
-    """What is measured of each member; arrays with a leading axis of them.
-
-    Attributes:
-        accuracy: fraction of test images classified correctly.
-        growth: each weight's norm over its initial one, (members, layers).
-        dead_units: fraction of ReLU units that are never active; None without.
-        effective_rank: of what the last layer classifies.
-        balancedness: of the chain of layers; None if not asked for.
-    """
-
-    accuracy: np.ndarray
-    growth: np.ndarray
-    dead_units: np.ndarray | None
-    effective_rank: np.ndarray
-    balancedness: np.ndarray | None
-
-
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Training:
-    """Functions that train one method on one data set.
+    """One method's training of one kind of network, compiled once for all lanes.
+
+    Each function takes and returns trees with a leading axis of a lane's members.
 
     Attributes:
-        plan: of the network.
-        initialize: seeds → state.
-        run_epoch: (state, coefficients, order of the images) → (state, mean loss of
-            each member).
-        evaluate: (state, initial parameters) → what is measured.
-        accuracy: state → test accuracy of each member.
-        change_data: (parameters, initial parameters, coefficients) → parameters.
+        network: what is trained.
+        method: what is done against the loss of plasticity.
+        optimizer: the plain optimiser, from a schedule of the learning rate.
+        normalize: stored inputs → the network's.
+        objective: the loss.
+        measures: what steps measure, of :class:`experiments.training.step.Measured`.
+        drops: the steps at which the learning rate falls to a tenth.
+        data_axis: 0 if each member has data of its own, along a leading axis of
+            :class:`Data`; None if all share the same.
     """
 
-    plan: RescalingPlan
-    initialize: Callable[[Sequence[int]], TrainState]
-    run_epoch: Callable[[TrainState, Any, np.ndarray], tuple[TrainState, jax.Array]]
-    evaluate: Callable[[TrainState, Any], Evaluation]
-    accuracy: Callable[[TrainState], np.ndarray]
-    change_data: Callable[[Any, Any, Any], Any]
+    network: Network
+    method: Method
+    optimizer: Callable[[optax.Schedule], optax.GradientTransformation] = optax.adam
+    normalize: Callable[[jax.Array], jax.Array] = jnp.asarray
+    objective: Objective = CLASSIFICATION
+    measures: tuple[str, ...] = ("loss",)
+    drops: tuple[int, ...] = ()
+    data_axis: int | None = None
 
+    @property
+    def plan(self) -> RescalingPlan:
+        """Which of the network's parameters scale with which."""
+        return self.network.plan
 
-def members_of(config: Config, method: str) -> list[Member]:
-    """A method's runs: each seed with the configured coefficient."""
-    coefficient = config.coefficient(method) or 0.0
-    return [Member(seed, coefficient) for seed in range(config.seeds)]
+    def initialize(
+        self, members: Sequence[Member], seeds: Sequence[int] | None = None
+    ) -> TrainState:
+        """New networks and optimisers.
 
+        Args:
+            members: of the lane.
+            seeds: of the parameters; the members' by default.
+        """
+        if seeds is None:
+            seeds = [member.seed for member in members]
+        keys = jnp.stack([jax.random.key(seed) for seed in seeds])
+        return self._initialize(keys, stacked(members))
 
-def lanes(members: Sequence[Member]) -> list[tuple[Member, ...]]:
-    """The runs that go together on this machine."""
-    if jax.default_backend() == "cpu":
-        return [(member,) for member in members]
-    return [tuple(members)]
+    def run(
+        self, state: TrainState, members: Member, data: Data, order: np.ndarray
+    ) -> tuple[TrainState, Sums]:
+        """Takes the steps of an order.
 
+        Args:
+            state: before; its arrays are given away.
+            members: of the lane, stacked.
+            data: to learn.
+            order: indices of examples, (members, steps, batch); -1 for none. Steps
+                behind the last that has any are not taken.
 
-def stacked_coefficients(members: Sequence[Member]) -> Any:
-    """Coefficients of a lane's members along a leading axis."""
-    each = [
-        dict(member.coefficient)
-        if isinstance(member.coefficient, Mapping)
-        else member.coefficient
-        for member in members
-    ]
-    return jax.tree.map(lambda *values: jnp.asarray(values, jnp.float32), *each)
+        Returns:
+            The state after the last step, and sums over steps.
+        """
+        steps = int((order[0] >= 0).any(axis=1).sum())
+        if jax.default_backend() == "cpu" and self.network.convolutional:
+            # XLA's convolutions are ten times slower inside a loop there.
+            sums = dict.fromkeys(self.measures, jnp.zeros(len(order)))
+            for i in range(steps):
+                state, more = self._step(state, members, data, order[:, i])
+                sums = {name: sums[name] + more[name] for name in sums}
+            return state, sums
+        return self._steps(state, members, data, order, steps)
 
-
-def shuffled(
-    images: np.ndarray, batch_size: int, steps: int, entropy: Sequence[int]
-) -> np.ndarray:
-    """A random order of some images, in batches.
-
-    Args:
-        images: indices of the images.
-        batch_size: images in a batch; the last may have fewer.
-        steps: number of batches of the result, at least as many as needed.
-        entropy: numbers that determine the order.
-
-    Returns:
-        Indices, int32, (steps, batch_size); -1 where there is no image.
-    """
-    order = np.full(steps * batch_size, -1, np.int32)
-    order[: len(images)] = np.random.default_rng(entropy).permutation(images)
-    return order.reshape(steps, batch_size)
-
-
-def drop_steps(config: Config, images: int) -> tuple[int, ...]:
-    """The steps at which the learning rate falls."""
-    steps = config.epochs * -(-images // config.batch_size)
-    return tuple(int(drop * steps) for drop in PROTOCOLS[config.protocol].drops)
-
-
-def make_training(config: Config, dataset: Dataset, method_name: str) -> Training:
-    """Builds the functions that train a method."""
-    method = METHODS[method_name]
-    model = MODELS[config.model].build(dataset.source.classes)
-    images, labels = (
-        jnp.asarray(dataset.train_images),
-        jnp.asarray(dataset.train_labels),
-    )
-    sample = jax.ShapeDtypeStruct((config.batch_size, *images.shape[1:]), jnp.float32)
-
-    def init_variables(key: jax.Array) -> tuple[Any, Any]:
-        variables = model.init(key, jnp.zeros(sample.shape))
-        return variables["params"], variables.get("batch_stats", {})
-
-    def forward(
-        params: Any, stats: Any, x: jax.Array, present: jax.Array
-    ) -> tuple[jax.Array, Any]:
-        logits, updated = model.apply(
-            {"params": params, "batch_stats": stats},
-            x,
-            train=True,
-            present=present,
-            mutable=["batch_stats"],
+    def accuracy(self, state: TrainState, data: Data) -> np.ndarray:
+        """Fraction of examples that are classified correctly, (members,)."""
+        inputs, targets, classes = data
+        axis = 0 if self.data_axis is None else self.data_axis + 1
+        examples = targets.shape[axis]
+        correct = sum(
+            self._correct(
+                state,
+                Data(
+                    jax.lax.slice_in_dim(inputs, start, end, axis=axis),
+                    jax.lax.slice_in_dim(targets, start, end, axis=axis),
+                    classes,
+                ),
+            )
+            for start in range(0, examples, EVALUATION_BATCH)
+            for end in [min(start + EVALUATION_BATCH, examples)]
         )
-        return logits, updated.get("batch_stats", {})
+        return np.asarray(correct) / examples
 
-    params, stats = jax.eval_shape(init_variables, jax.random.key(0))
-    present = jax.ShapeDtypeStruct(sample.shape[:1], jnp.bool)
-    plan = swr_optax.plan_rescaling(forward, params, sample, present, stats=stats)
-    drops = drop_steps(config, len(labels))
-    decay = optax.piecewise_constant_schedule(1.0, dict.fromkeys(drops, 0.1))
-    adam = optax.adam(lambda step: config.learning_rate * decay(step))
+    def observe(
+        self, state: TrainState, initial: Any, inputs: jax.Array
+    ) -> dict[str, Any]:
+        """What hidden units and weights look like.
 
-    def setting(coefficient: Any) -> Setting:
-        return Setting(coefficient, plan, decay, drops)
+        Args:
+            state: now.
+            initial: parameters to compare with.
+            inputs: some examples, as stored.
 
-    def step(
+        Returns:
+            ``growth``, each weight's norm over its initial one, (members, layers);
+            ``dead_units`` and ``effective_rank`` of
+            :meth:`experiments.training.network.Network.hidden`, (members,).
+        """
+        return jax.tree.map(np.asarray, self._observe(state, initial, inputs))
+
+    def change_data(self, params: Any, initial: Any, members: Member) -> Any:
+        """The parameters when the data change, after what the method does then."""
+        return self._change_data(params, initial, members)
+
+    # What is compiled.
+
+    def _setting(self, member: Member) -> Setting:
+        return Setting(
+            coefficient=member.coefficient,
+            learning_rate=member.learning_rate,
+            seed=member.seed,
+            plan=self.plan,
+            init=lambda key: self.network.init(key)[0],
+            decay=optax.piecewise_constant_schedule(
+                1.0, dict.fromkeys(self.drops, 0.1)
+            ),
+            drops=self.drops,
+        )
+
+    @functools.cached_property
+    def _decay(self) -> optax.Schedule:
+        return optax.piecewise_constant_schedule(1.0, dict.fromkeys(self.drops, 0.1))
+
+    def _optimizer(self, setting: Setting) -> optax.GradientTransformationExtraArgs:
+        rate, decay = setting.learning_rate, setting.decay
+        plain = self.optimizer(lambda step: rate * decay(step))
+        return optax.with_extra_args_support(self.method.optimizer(plain, setting))
+
+    def _one_step(
+        self, state: TrainState, member: Member, data: Data, rows: jax.Array
+    ) -> tuple[TrainState, Sums]:
+        setting = self._setting(member)
+        batch = Batch(
+            inputs=self.normalize(data.inputs[rows]),
+            targets=data.targets[rows],
+            present=rows >= 0,
+            classes=data.classes,
+        )
+        state, measured = train_step(
+            self.network,
+            self.method,
+            setting,
+            self._optimizer(setting),
+            self.objective,
+            state,
+            batch,
+        )
+        return state, {name: getattr(measured, name) for name in self.measures}
+
+    def _all_steps(
+        self,
         state: TrainState,
-        coefficient: Any,
-        rows: jax.Array,
-        images: jax.Array,
-        labels: jax.Array,
-    ) -> tuple[TrainState, jax.Array]:
-        """One step; the summed loss of its images."""
-        present = rows >= 0
-        tx = method.optimizer(adam, setting(coefficient))
-
-        def loss(params: Any) -> tuple[jax.Array, tuple[Any, jax.Array]]:
-            logits, stats = forward(
-                params, state.stats, dataset.normalize(images[rows]), present
-            )
-            losses = optax.softmax_cross_entropy_with_integer_labels(
-                logits, labels[rows]
-            )
-            total = jnp.sum(losses, where=present)
-            penalty = method.penalty(params, setting(coefficient))
-            return total / present.sum() + penalty, (stats, total)
-
-        grads, (stats, total) = jax.grad(loss, has_aux=True)(state.params)
-        updates, opt_state = tx.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
-        if stats:
-            stats = method.statistics(stats, opt_state, setting(coefficient))
-        return TrainState(params, stats, opt_state), total
-
-    def epoch(
-        state: TrainState,
-        coefficient: Any,
+        member: Member,
+        data: Data,
         order: jax.Array,
         steps: jax.Array,
-        images: jax.Array,
-        labels: jax.Array,
-    ) -> tuple[TrainState, jax.Array]:
+    ) -> tuple[TrainState, Sums]:
         def body(
-            i: jax.Array, carry: tuple[TrainState, jax.Array]
-        ) -> tuple[TrainState, jax.Array]:
-            state, total = carry
-            state, more = step(state, coefficient, order[i], images, labels)
-            return state, total + more
+            i: jax.Array, carry: tuple[TrainState, Sums]
+        ) -> tuple[TrainState, Sums]:
+            state, sums = carry
+            state, more = self._one_step(state, member, data, order[i])
+            return state, {name: sums[name] + more[name] for name in sums}
 
-        return jax.lax.fori_loop(0, steps, body, (state, jnp.float32(0)))
+        nothing = dict.fromkeys(self.measures, jnp.float32(0))
+        return jax.lax.fori_loop(0, steps, body, (state, nothing))
 
-    jit = functools.partial(jax.jit, compiler_options=compiler_options())
-    step_lane = jit(jax.vmap(step, in_axes=(0, 0, 0, None, None)), donate_argnums=0)
-    epoch_lane = jit(
-        jax.vmap(epoch, in_axes=(0, 0, 0, None, None, None)), donate_argnums=0
-    )
+    @functools.cached_property
+    def _step(self) -> Callable[..., tuple[TrainState, Sums]]:
+        lane = jax.vmap(self._one_step, in_axes=(0, 0, self.data_axis, 0))
+        return _jit(lane, donate_argnums=0)
 
-    def run_epoch(
-        state: TrainState, coefficients: Any, order: np.ndarray
-    ) -> tuple[TrainState, jax.Array]:
-        examples = (order >= 0).sum(axis=(1, 2))
-        steps = int((order[0] >= 0).any(axis=1).sum())
-        if jax.default_backend() == "cpu" and MODELS[config.model].convolutional:
-            total = jnp.zeros(len(order))
-            for i in range(steps):
-                state, more = step_lane(
-                    state, coefficients, order[:, i], images, labels
-                )
-                total += more
-        else:
-            state, total = epoch_lane(state, coefficients, order, steps, images, labels)
-        return state, total / examples
+    @functools.cached_property
+    def _steps(self) -> Callable[..., tuple[TrainState, Sums]]:
+        lane = jax.vmap(self._all_steps, in_axes=(0, 0, self.data_axis, 0, None))
+        return _jit(lane, donate_argnums=0)
 
-    @jit
-    @functools.partial(jax.vmap, in_axes=(0, None, None))
-    def count_correct(
-        state: TrainState, images: jax.Array, labels: jax.Array
-    ) -> jax.Array:
-        variables = {"params": state.params, "batch_stats": state.stats}
-        logits: Any = model.apply(variables, dataset.normalize(images))
-        return jnp.sum(jnp.argmax(logits, -1) == labels)
+    @functools.cached_property
+    def _correct(self) -> Callable[..., jax.Array]:
+        def correct(state: TrainState, data: Data) -> jax.Array:
+            outputs = self.network.predict(
+                state.params, state.stats, self.normalize(data.inputs)
+            )
+            outputs = among(data.classes, outputs)
+            return jnp.sum(self.objective.correct(outputs, data.targets))
 
-    @jit
-    @functools.partial(jax.vmap, in_axes=(0, 0, None))
-    def observe(state: TrainState, initial: Any, images: jax.Array) -> dict[str, Any]:
-        variables = {"params": state.params, "batch_stats": state.stats}
-        _, hidden = model.apply(
-            variables,
-            dataset.normalize(images),
-            mutable=["activations", "features"],
-        )
-        units = jax.tree.leaves(hidden.get("activations", {}))
-        dead = sum(x.shape[-1] * metrics.dormant_fraction(x) for x in units)
-        (features,) = jax.tree.leaves(hidden["features"])
-        return {
-            "growth": metrics.weight_growth(state.params, initial, plan),
-            "dead_units": dead / sum(x.shape[-1] for x in units) if units else None,
-            "effective_rank": metrics.effective_rank(features),
-            "balancedness": metrics.balancedness(_dense_kernels(state.params, plan))
-            if config.protocol == "balancedness"
-            else None,
-        }
+        return _jit(jax.vmap(correct, in_axes=(0, self.data_axis)))
 
-    test = [
-        (jnp.asarray(dataset.test_images[part]), jnp.asarray(dataset.test_labels[part]))
-        for start in range(0, len(dataset.test_labels), EVALUATION_BATCH)
-        for part in [slice(start, start + EVALUATION_BATCH)]
-    ]
-    observed = jnp.asarray(dataset.test_images[:OBSERVED])
+    @functools.cached_property
+    def _observe(self) -> Callable[..., dict[str, Any]]:
+        def observe(
+            state: TrainState, initial: Any, inputs: jax.Array
+        ) -> dict[str, Any]:
+            hidden = self.network.hidden(
+                state.params, state.stats, self.normalize(inputs)
+            )
+            growth = metrics.weight_growth(state.params, initial, self.plan)
+            return {"growth": growth, **hidden}
 
-    def accuracy(state: TrainState) -> np.ndarray:
-        correct = sum(count_correct(state, *part) for part in test)
-        return np.asarray(correct) / len(dataset.test_labels)
+        return _jit(jax.vmap(observe, in_axes=(0, 0, self.data_axis)))
 
-    def evaluate(state: TrainState, initial: Any) -> Evaluation:
-        seen = jax.tree.map(np.asarray, observe(state, initial, observed))
-        return Evaluation(accuracy=accuracy(state), **seen)
+    @functools.cached_property
+    def _initialize(self) -> Callable[..., TrainState]:
+        def initialize(key: jax.Array, member: Member) -> TrainState:
+            params, stats = self.network.init(key)
+            optimizer = self._optimizer(self._setting(member))
+            return TrainState(params, stats, optimizer.init(params))
 
-    @jax.jit
-    @jax.vmap
-    def initialize(keys: jax.Array) -> TrainState:
-        params, stats = init_variables(keys)
-        # What a transformation keeps depends on no coefficient's value.
-        coefficient = jax.tree.map(jnp.float32, config.coefficient(method_name) or 0.0)
-        tx = method.optimizer(adam, setting(coefficient))
-        return TrainState(params, stats, tx.init(params))
+        return jax.jit(jax.vmap(initialize))
 
-    @jax.jit
-    @jax.vmap
-    def change_data(params: Any, initial: Any, coefficient: Any) -> Any:
-        if method.at_change is None:
-            return params
-        return method.at_change(params, initial, setting(coefficient))
+    @functools.cached_property
+    def _change_data(self) -> Callable[..., Any]:
+        def change(params: Any, initial: Any, member: Member) -> Any:
+            if self.method.at_change is None:
+                return params
+            return self.method.at_change(params, initial, self._setting(member))
 
-    return Training(
-        plan=plan,
-        initialize=lambda seeds: initialize(
-            jnp.stack([jax.random.key(seed) for seed in seeds])
-        ),
-        run_epoch=run_epoch,
-        evaluate=evaluate,
-        accuracy=accuracy,
-        change_data=change_data,
-    )
+        return jax.jit(jax.vmap(change))
 
 
-def _dense_kernels(params: Any, plan: RescalingPlan) -> list[jax.Array]:
-    """The weights of a chain of dense layers, in order."""
-    leaves = jax.tree.leaves(params)
-    return [leaves[i] for i in plan.weights]
+def _jit(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+    return jax.jit(function, compiler_options=compiler_options(), **options)

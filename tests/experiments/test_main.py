@@ -63,8 +63,11 @@ SWEEP = ("sweep", "swr")
         (["--seeds", "0"], "seeds must be at least 1, not 0"),
         (["--epochs", "0"], "epochs must be at least 1, not 0"),
         (["--train-images", "0"], "train_images must be at least 1, not 0"),
-        (["--seeds", "many"], "argument --seeds: invalid int value: 'many'"),
-        (["--profile", "slow"], "argument --profile: invalid choice: 'slow'"),
+        (["--seeds", "many"], 'Invalid value for --seeds: unable to convert "many"'),
+        (
+            ["--profile", "slow"],
+            'Invalid value "slow" for --profile. Choose from',
+        ),
         (
             ["--profile", "quick", "--epochs", "3"],
             "--epochs 3 contradicts --profile quick, which has 400: leave one of them",
@@ -83,7 +86,7 @@ SWEEP = ("sweep", "swr")
         (["--coefficient", "swr=1", "swr=0.1"], "swr=0.1: swr has one already"),
         (["--out", "/proc/run"], "cannot write to /proc/run: "),
         (["--out", "x" * 300], "File name too long"),
-        (["--access", "full"], "unrecognized arguments: --access full"),
+        (["--access", "full"], "Unknown option: --access"),
     ],
 )
 def test_mistakes_get_one_line(arguments, message, tmp_path, monkeypatch, capsys):
@@ -99,7 +102,7 @@ def test_mistakes_get_one_line(arguments, message, tmp_path, monkeypatch, capsys
         ([*SWEEP, "--protocol", "proportionality"], "unknown protocol to sweep"),
         ([*SWEEP, "--grid", "1", "x"], "--grid: 'x' is no coefficient"),
         ([*SWEEP, "--grid", "1", "3"], "coefficient of 'swr' must be from 0 to 1"),
-        ([*SWEEP, "--methods", "l2"], "unrecognized arguments: --methods l2"),
+        ([*SWEEP, "--methods", "l2"], "a sweep is of one method, the first word"),
         (
             ["sweep", "shrink_and_perturb", "--protocol", "single-task"],
             "acts at changes of data, and single-task has none",
@@ -110,16 +113,35 @@ def test_mistakes_get_one_line(arguments, message, tmp_path, monkeypatch, capsys
         ),
         (
             ["proportionality", "--tensorboard"],
-            "unrecognized arguments: --tensorboard",
+            "proportionality writes no event files: leave --tensorboard out",
         ),
         (["balancedness", "--model", "vit"], "use --model mlp, not vit"),
         (["single-task", "--methods", "head_reset"], "single-task has none"),
         (["continual", "--train-images", "9"], "fewer than the 10 stages"),
-        (["continual", "--access", "some"], "argument --access: invalid choice"),
+        (
+            ["continual", "--access", "some"],
+            '"some" for --access. Choose from',
+        ),
         (["benchmark", "--rounds", "0"], "rounds must be at least 1, not 0"),
         (["report"], "no run in runs: make one first, or name its folder"),
-        (["fly"], "invalid choice: 'fly'"),
-        ([], "the following arguments are required: COMMAND"),
+        (["fly"], "unknown command 'fly': choose from stream, warm-start"),
+        (["sweep"], "requires an argument"),
+        (
+            ["stream", "--task", "cold"],
+            "unknown task 'cold': choose from random-labels",
+        ),
+        (["stream", "--dataset", "cifar100"], "unknown data set for random-labels"),
+        (["--tasks", "0"], "tasks must be at least 1, not 0"),
+        (["--test-images", "9"], "Unknown option: --test-images"),
+        (
+            ["--learning-rate", "fast"],
+            "--learning-rate fast: write a number, or METHOD=VALUE",
+        ),
+        (["--learning-rate", "swr=0"], "learning_rate must be positive, not 0.0"),
+        (["--train-images", "9"], "train_images 9 are fewer than the batch of 16"),
+        (["--methods", "scratch"], "belongs to warm-start"),
+        (["--out", ""], "--out must name a folder of its own"),
+        (["warm-start", "--methods", "fresh"], "belongs to streams"),
     ],
 )
 def test_so_do_other_commands(arguments, message, tmp_path, monkeypatch, capsys):
@@ -165,8 +187,9 @@ def test_stopped_it_says_whether_it_goes_on(monkeypatch, capsys):
         raise KeyboardInterrupt
 
     for module, arguments, promise in (
-        ("experiments.commands.run", ["warm-start"], True),
-        ("experiments.protocols.proportionality", ["proportionality"], True),
+        ("experiments.commands.stages", ["warm-start"], True),
+        ("experiments.commands.streams", [], True),
+        ("experiments.commands.proportionality", ["proportionality"], True),
         ("experiments.benchmark.steps", ["benchmark"], False),
     ):
         monkeypatch.setattr(f"{module}.run", stopped)

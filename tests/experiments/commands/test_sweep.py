@@ -8,10 +8,11 @@ import sys
 import numpy as np
 import pytest
 
-from experiments.commands import run as command, sweep
-from experiments.commands.sweep import GRIDS, HELD_OUT, paper_grid, run, run_grid
+from experiments.commands import stages
+from experiments.commands.sweep import Point, compare_on_images, run
 from experiments.data import load_dataset
 from experiments.errors import UserError
+from experiments.methods.grids import GRIDS, published_grid
 from experiments.protocols.config import Config
 from experiments.training.checkpoint import Checkpoints
 
@@ -53,7 +54,7 @@ def finals(folder):
 
 
 def test_it_picks_the_best_and_then_tests_it_with_all_training_images(tmp_path, capsys):
-    run(CONFIG, GRID, tmp_path / "out", None, tensorboard=False)
+    run(CONFIG, GRID, (), tmp_path / "out", None, tensorboard=False)
     found = finals(tmp_path / "out")
     assert set(found) == set(GRID)
     best = max(found, key=found.get)
@@ -75,10 +76,10 @@ def test_test_images_have_no_say(tmp_path, monkeypatch):
     """Noise in their place changes the test, and neither choice nor comparison."""
     real = load_dataset("digits")
     noise = np.random.default_rng(0).integers(0, 17, real.test_images.shape, np.uint8)
-    run(CONFIG, GRID, tmp_path / "real", None, tensorboard=False)
+    run(CONFIG, GRID, (), tmp_path / "real", None, tensorboard=False)
     spoilt = dataclasses.replace(real, test_images=noise)
-    monkeypatch.setattr(command, "load_dataset", lambda *_: spoilt)
-    run(CONFIG, GRID, tmp_path / "noise", None, tensorboard=False)
+    monkeypatch.setattr(stages, "load_dataset", lambda *_: spoilt)
+    run(CONFIG, GRID, (), tmp_path / "noise", None, tensorboard=False)
 
     def compared(name):
         return [
@@ -96,15 +97,15 @@ def test_test_images_have_no_say(tmp_path, monkeypatch):
 
 
 def test_a_grid_runs_each_coefficient_for_each_seed(tmp_path):
-    dataset = load_dataset("digits").subset(200, None).held_out(HELD_OUT)
+    dataset = load_dataset("digits").subset(200, None).held_out(0.1)
     config = dataclasses.replace(CONFIG, methods=("swr_two",), epochs=1)
     grid = [
         {"feature": 0.1, "classifier": 1.0},
         {"feature": 1.0, "classifier": 0.1},
     ]
-    found = run_grid(
-        config, dataset, grid, lambda *_: None, Checkpoints(tmp_path / "c", "")
-    )
+    points = [Point(value, 1e-3) for value in grid]
+    checkpoints = Checkpoints(tmp_path / "c", "")
+    found = compare_on_images(config, dataset, points, checkpoints)
     assert [[h[0].seed for h in of_one] for of_one in found] == [[0, 1], [0, 1]]
     for coefficients, of_one in zip(grid, found, strict=True):
         for (record,) in of_one:
@@ -118,15 +119,21 @@ def test_a_grid_runs_each_coefficient_for_each_seed(tmp_path):
 
 
 def test_the_papers_grids():
-    assert paper_grid("l2") == paper_grid("l2_init") == (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
-    assert paper_grid("shrink_and_perturb") == (0.2, 0.4, 0.6, 0.8)
-    assert paper_grid("swr") == (1, 1e-1, 1e-2, 1e-3, 1e-4)
-    pairs = {(c["feature"], c["classifier"]) for c in paper_grid("swr_two")}
-    assert pairs == {(f, c) for f in paper_grid("swr") for c in paper_grid("swr")}
+    assert (
+        published_grid("l2")
+        == published_grid("l2_init")
+        == (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
+    )
+    assert published_grid("shrink_and_perturb") == (0.2, 0.4, 0.6, 0.8)
+    assert published_grid("swr") == (1, 1e-1, 1e-2, 1e-3, 1e-4)
+    pairs = {(c["feature"], c["classifier"]) for c in published_grid("swr_two")}
+    assert pairs == {
+        (f, c) for f in published_grid("swr") for c in published_grid("swr")
+    }
     for method, grid in GRIDS.items():  # Each of them is a legal coefficient.
         for value in grid:
             Config(
-                methods=(method,), coefficients={method: value}, protocol=("warm-start")
+                methods=(method,), coefficients={method: value}, protocol="warm-start"
             )
 
 
@@ -152,7 +159,7 @@ def test_what_cannot_be_swept_is_refused_before_anything_is_written(
 ):
     config = dataclasses.replace(CONFIG, **fields)
     with pytest.raises(UserError) as error:
-        run(config, grid, tmp_path / "out", None, tensorboard=False)
+        run(config, grid, (), tmp_path / "out", None, tensorboard=False)
     assert message in str(error.value)
     assert not list(tmp_path.iterdir())
 
@@ -160,23 +167,23 @@ def test_what_cannot_be_swept_is_refused_before_anything_is_written(
 def test_a_missing_package_is_noticed_before_the_sweep(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
     with pytest.raises(UserError, match="pip install tensorboardX"):
-        run(CONFIG, GRID, tmp_path / "out", None, tensorboard=True)
+        run(CONFIG, GRID, (), tmp_path / "out", None, tensorboard=True)
     assert not list(tmp_path.iterdir())
 
 
 def test_stopped_in_the_best_run_it_does_not_compare_again(tmp_path, monkeypatch):
     config = dataclasses.replace(CONFIG, epochs=1, seeds=1)
-    real = sweep.run_config
+    real = stages.run
 
     def stopped(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sweep, "run_config", stopped)
+    monkeypatch.setattr(stages, "run", stopped)
     with pytest.raises(KeyboardInterrupt):
-        run(config, GRID, tmp_path / "out", None, tensorboard=False)
+        run(config, GRID, (), tmp_path / "out", None, tensorboard=False)
     first = rows(tmp_path / "out" / "sweep.csv")
-    monkeypatch.setattr(sweep, "run_config", real)
-    run(config, GRID, tmp_path / "out", None, tensorboard=False)
+    monkeypatch.setattr(stages, "run", real)
+    run(config, GRID, (), tmp_path / "out", None, tensorboard=False)
     # Seconds and all: these are the numbers of the first time.
     assert rows(tmp_path / "out" / "sweep.csv") == first
     assert (tmp_path / "out" / "best" / "metrics.csv").is_file()

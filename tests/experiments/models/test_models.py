@@ -20,6 +20,11 @@ SLIM = {
     "vgg16": VGG16(10, widths=(4, 8, 8, 16, 16), hidden=32),
     "resnet18": ResNet18(10, width=4),
     "vit": ViT(10, width=24, depth=2),
+    **{
+        name: MODELS[name].build(10)
+        for name in MODELS
+        if name.startswith(("mlp_", "cnn_")) and name != "cnn_bn"
+    },
 }
 NORMALIZED = ["cnn_bn", "vgg16", "resnet18"]
 PYTORCH = [name for name in MODELS if name != "vit"]
@@ -61,6 +66,11 @@ def count(model, side, channels):
         ("mlp", 28, 1, 10, 89_610),
         # 75·16+16 + 400·16+16 + 576·100+100 + 100·10+10
         ("cnn", 32, 3, 10, 66_342),
+        # two tenths as many units each, of which half are negative parts
+        ("mlp_crelu", 28, 1, 10, 784 * 50 + 50 + 100 * 50 + 50 + 1010),
+        # L2 Init's: 5·5·16 are left of 32·32 pixels without padding
+        ("cnn_deep", 32, 3, 10, 1216 + 6416 + 40_100 + 10_100 + 1010),
+        ("mlp_five", 20, 1, 1, 400 * 5 + 5 + 6),
         # the same without those 32 biases, with 2·2·16 scales and shifts
         ("cnn_bn", 32, 3, 100, 66_374 + 90 * 101),
         # torchvision's vgg16_bn without the 4224 biases of its convolutions

@@ -151,7 +151,8 @@ def test_a_bundled_set_is_small_as_it_is():
 @pytest.mark.parametrize("protocol", ["warm-start", "single-task-decay"])
 def test_networks_with_normalisation_get_two_coefficients(protocol, model):
     config = Config(protocol, "tiny_imagenet", model)
-    normalises = model not in ("mlp", "cnn")
+    normalises = MODELS[model].normalises
+    assert normalises == any(x in model for x in ("bn", "vgg", "res", "vit", "norm"))
     assert ("swr_two" in config.methods) == normalises
     assert ("swr" in config.methods) != normalises
     others = tuple("swr" if m == "swr_two" else m for m in config.methods)

@@ -1,10 +1,10 @@
 """Networks that were trained, scaled once, and trained on."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments.commands.proportionality import run
 from experiments.data import Dataset, load_dataset
 from experiments.errors import UserError
 from experiments.protocols.config import Config
@@ -12,14 +12,15 @@ from experiments.protocols.proportionality import (
     RATIOS,
     epochs_of,
     later_epochs,
-    run,
     run_proportionality,
     scaled,
 )
+from experiments.protocols.stage_loop import on_device, stage_training
 from experiments.reporting.plots import proportionality
 from experiments.training import checkpoint
 from experiments.training.checkpoint import Checkpoints
-from experiments.training.training import TrainState, make_training
+from experiments.training.lanes import stacked
+from experiments.training.step import TrainState
 from networks import network
 import paper_rules
 
@@ -137,16 +138,18 @@ def test_running_statistics_follow_or_evaluation_would_change():
     config = Config(
         protocol="proportionality", dataset="mnist", model="cnn_bn", batch_size=100
     )
-    training = make_training(config, dataset, "vanilla")
-    state = training.initialize([0])
+    training = stage_training(config, dataset, "vanilla")
+    train, test = on_device(dataset)
+    members = config.members("vanilla")[:1]
+    state = training.initialize(members)
     order = np.arange(300, dtype=np.int32).reshape(1, 3, 100)
     for _ in range(3):
-        state, _ = training.run_epoch(state, jnp.zeros(1), order)
-    before = training.accuracy(state)
+        state, _ = training.run(state, stacked(members), train, order)
+    before = training.accuracy(state, test)
     assert before > 0.3
     for ratio in (0.5, 2.0):
         after = training.accuracy(
-            scaled(state, ratio, training.plan, keep_biases=False)
+            scaled(state, ratio, training.plan, keep_biases=False), test
         )
         np.testing.assert_allclose(after, before, atol=0.005)  # ε is not scaled.
 

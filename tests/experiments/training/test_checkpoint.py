@@ -7,10 +7,10 @@ import pytest
 from real_loops import configured, digits, numbers, run
 
 from experiments.errors import UserError
-from experiments.protocols.loop import run_members
+from experiments.protocols.stage_loop import run_members
 from experiments.training import checkpoint
 from experiments.training.checkpoint import Checkpoints
-from experiments.training.training import Member
+from experiments.training.lanes import Member
 
 
 @pytest.fixture
@@ -149,11 +149,13 @@ def test_a_full_disk_is_named(tmp_path):
 
 def test_a_grid_s_lane_has_a_file(tmp_path, monkeypatch):
     """On an accelerator all members of a sweep are in one lane, with one name."""
-    monkeypatch.setattr("experiments.protocols.loop.lanes", lambda members: [tuple(members)])
+    monkeypatch.setattr(
+        "experiments.protocols.stage_loop.lanes", lambda members: [tuple(members)]
+    )
     config = configured(protocol="single-task", methods=("swr_two",), epochs=1)
     values = [10.0**-k for k in range(5)]
     members = [
-        Member(0, {"feature": feature, "classifier": classifier})
+        Member(0, {"feature": feature, "classifier": classifier}, 1e-3)
         for feature in values
         for classifier in values
     ]
@@ -164,7 +166,7 @@ def test_a_grid_s_lane_has_a_file(tmp_path, monkeypatch):
     assert len(os.fsencode(file.name)) < 100
     assert run_members(*arguments, members, lambda *_: None, checkpoints) == first
     # Coefficients that differ in the seventh digit are others.
-    members[0] = Member(0, {"feature": 1 - 1e-7, "classifier": 1.0})
+    members[0] = Member(0, {"feature": 1 - 1e-7, "classifier": 1.0}, 1e-3)
     run_members(*arguments, members, lambda *_: None, checkpoints)
     assert len(list(tmp_path.glob("*.msgpack"))) == 2
 

@@ -1,5 +1,7 @@
 """The real loop's functions against loops written out by hand."""
 
+import dataclasses
+
 import chex
 from hypothesis import given, settings, strategies as st
 import jax
@@ -12,15 +14,9 @@ from real_loops import configured, digits
 
 from experiments.methods import METHODS, Setting
 from experiments.models import MODELS
-from experiments.training.training import (
-    Member,
-    TrainState,
-    drop_steps,
-    lanes,
-    make_training,
-    shuffled,
-    stacked_coefficients,
-)
+from experiments.protocols.stage_loop import drop_steps, on_device, stage_training
+from experiments.training.lanes import Member, lanes, shuffled, stacked
+from experiments.training.step import TrainState
 from swr_optax import metrics
 
 
@@ -67,6 +63,21 @@ def member(tree, i):
     return jax.tree.map(lambda leaf: leaf[i], tree)
 
 
+def run(training, dataset, state, members, order):
+    """The state after an order's steps, and the mean loss of each member."""
+    state, sums = training.run(state, stacked(members), on_device(dataset)[0], order)
+    return state, sums["loss"] / (order >= 0).sum(axis=(1, 2))
+
+
+def evaluated(training, dataset, state, initial):
+    """Accuracy on the test images, and what is observed on some of them."""
+    _, test = on_device(dataset)
+    return {
+        "accuracy": training.accuracy(state, test),
+        **training.observe(state, initial, test.inputs[:500]),
+    }
+
+
 def enlarged(model, **fields):
     """A configuration and data with 16×16 pixels, so that the CNNs fit."""
     config = configured(dataset="mnist", model=model, batch_size=128, **fields)
@@ -76,15 +87,16 @@ def enlarged(model, **fields):
 def test_an_epoch_is_a_plain_loop_over_batches():
     """Also the last, smaller batch, of 44 images, and BatchNorm's statistics."""
     config, dataset = enlarged("cnn_bn", methods=("swr",))
-    training = make_training(config, dataset, "swr")
-    state = training.initialize([7])
+    training = stage_training(config, dataset, "swr")
+    members = [Member(7, 0.3, 1e-3)]
+    state = training.initialize(members)
     one = member(state, 0)
     order = orders([7], dataset)
-    coefficients = stacked_coefficients([Member(7, 0.3)])
-    state, loss = training.run_epoch(state, coefficients, order)
+    state, loss = run(training, dataset, state, members, order)
 
     net = MODELS["cnn_bn"].build(10)
-    setting = Setting(0.3, training.plan, optax.constant_schedule(1.0), ())
+    decay = optax.constant_schedule(1.0)
+    setting = Setting(0.3, 1e-3, 7, training.plan, net.init, decay, ())
     adam = optax.adam(optax.constant_schedule(1e-3))
     tx = METHODS["swr"].optimizer(adam, setting)
     params, stats, opt_state = one
@@ -124,20 +136,19 @@ def test_an_epoch_is_a_plain_loop_over_batches():
     assert state.opt_state[0][0].count[0] == 3
 
 
-def test_convolutions_in_a_loop_and_outside_are_the_same(monkeypatch):
+def test_convolutions_in_a_loop_and_outside_are_the_same():
     """On a CPU they step outside, on an accelerator inside."""
     config, dataset = enlarged("cnn_bn", methods=("swr_two",))
-    coefficients = stacked_coefficients([Member(0, config.coefficient("swr_two"))])
+    members = config.members("swr_two")
 
-    def trained():
-        training = make_training(config, dataset, "swr_two")
-        state = training.initialize([0])
-        return training.run_epoch(state, coefficients, orders([0], dataset))
+    def trained(training):
+        state = training.initialize(members)
+        return run(training, dataset, state, members, orders([0], dataset))
 
-    outside, loss = trained()
-    inside = MODELS["cnn_bn"]._replace(convolutional=False)
-    monkeypatch.setitem(MODELS, "cnn_bn", inside)
-    state, loss_inside = trained()
+    training = stage_training(config, dataset, "swr_two")
+    outside, loss = trained(training)
+    inside = dataclasses.replace(training.network, convolutional=False)
+    state, loss_inside = trained(dataclasses.replace(training, network=inside))
     np.testing.assert_allclose(loss_inside, loss, rtol=1e-5)
     chex.assert_trees_all_close(state.params, outside.params, rtol=1e-3, atol=3e-4)
     chex.assert_trees_all_close(state[1:], outside[1:], rtol=1e-3, atol=2e-4)
@@ -147,36 +158,38 @@ def test_a_lane_of_many_is_as_each_alone():
     """Seeds and coefficients that differ; in three epochs and a change of data."""
     dataset = digits(600)
     config = configured(methods=("swr_two",))
-    training = make_training(config, dataset, "swr_two")
+    training = stage_training(config, dataset, "swr_two")
     values = [
         {"feature": feature, "classifier": classifier}
         for feature, classifier in ((0.3, 0.0), (0.01, 1.0), (0.0, 0.3))
     ]
-    members = [Member(seed, value) for seed, value in enumerate(values)]
+    members = [Member(seed, value, 1e-3) for seed, value in enumerate(values)]
 
     def trained(members):
         seeds = [member.seed for member in members]
-        coefficients = stacked_coefficients(members)
-        state = training.initialize(seeds)
+        state = training.initialize(members)
         initial = jax.tree.map(jnp.copy, state.params)
         for epoch in range(3):
-            state, losses = training.run_epoch(
-                state, coefficients, orders(seeds, dataset, epoch)
-            )
-        params = training.change_data(state.params, initial, coefficients)
+            order = orders(seeds, dataset, epoch)
+            state, losses = run(training, dataset, state, members, order)
+        params = training.change_data(state.params, initial, stacked(members))
         state = state._replace(params=params)
-        return state, losses, training.evaluate(state, initial)
+        return state, losses, evaluated(training, dataset, state, initial)
 
     together, losses, seen = trained(members)
-    alike, *_ = trained([Member(seed, values[0]) for seed in range(len(values))])
+    alike, *_ = trained([Member(seed, values[0], 1e-3) for seed in range(len(values))])
     for i, one in enumerate(members):
         alone, loss, seen_alone = trained([one])
         np.testing.assert_allclose(losses[i], loss[0], rtol=1e-4)
         chex.assert_trees_all_close(
             member(together.params, i), member(alone.params, 0), rtol=1e-3, atol=3e-4
         )
-        np.testing.assert_allclose(seen.growth[i], seen_alone.growth[0], rtol=1e-4)
-        np.testing.assert_allclose(seen.accuracy[i], seen_alone.accuracy[0], atol=0.003)
+        np.testing.assert_allclose(
+            seen["growth"][i], seen_alone["growth"][0], rtol=1e-4
+        )
+        np.testing.assert_allclose(
+            seen["accuracy"][i], seen_alone["accuracy"][0], atol=0.003
+        )
         if i:  # Each has a coefficient of its own.
             growth = metrics.weight_growth(
                 member(together.params, i), member(alike.params, i), training.plan
@@ -187,23 +200,23 @@ def test_a_lane_of_many_is_as_each_alone():
 @pytest.mark.parametrize("method", ["swr", "l2", "l2_init", "shrink_and_perturb"])
 def test_another_coefficient_or_fewer_images_compile_nothing(method):
     dataset = digits(600)
-    training = make_training(configured(methods=(method,)), dataset, method)
+    training = stage_training(configured(methods=(method,)), dataset, method)
     few = np.full((1, 5, 128), -1, np.int32)
     few[0, :2, :100] = np.arange(200).reshape(2, 100)
 
-    def trained(value, order):
-        coefficients = stacked_coefficients([Member(0, value)])
-        state = training.initialize([0])
+    def trained(value, order, rate=1e-3):
+        members = [Member(0, value, rate)]
+        state = training.initialize(members)
         initial = jax.tree.map(jnp.copy, state.params)
-        state, _ = training.run_epoch(state, coefficients, order)
-        params = training.change_data(state.params, initial, coefficients)
+        state, _ = run(training, dataset, state, members, order)
+        params = training.change_data(state.params, initial, stacked(members))
         state = state._replace(params=params)
-        return state, training.evaluate(state, initial).growth
+        return state, evaluated(training, dataset, state, initial)["growth"]
 
     first, growth = trained(0.5, few)
     with jtu.count_jit_and_pmap_lowerings() as lowerings:
         _, other_growth = trained(0.1, few)
-        second, _ = trained(0.1, orders([0], dataset, 1))
+        second, _ = trained(0.1, orders([0], dataset, 1), rate=3e-3)
     assert lowerings() == 0
     assert (growth != other_growth).any()
 
@@ -219,13 +232,14 @@ def _of_adam(path, _):
 
 def test_evaluation_is_in_evaluation_mode_on_the_test_set():
     config, dataset = enlarged("cnn_bn", methods=("vanilla",))
-    training = make_training(config, dataset, "vanilla")
-    state = training.initialize([0])
+    training = stage_training(config, dataset, "vanilla")
+    members = config.members("vanilla")
+    state = training.initialize(members)
     start = jax.tree.map(jnp.copy, state.params)
-    none = stacked_coefficients([Member(0, 0.0)])
     for epoch in range(2):
-        state, _ = training.run_epoch(state, none, orders([0], dataset, epoch))
-    seen = training.evaluate(state, start)
+        order = orders([0], dataset, epoch)
+        state, _ = run(training, dataset, state, members, order)
+    seen = evaluated(training, dataset, state, start)
     params, stats, _ = member(state, 0)
     pixels = np.float32(dataset.test_images / 16 - 0.3053) / np.float32(0.3760)
     logits, hidden = (
@@ -238,12 +252,11 @@ def test_evaluation_is_in_evaluation_mode_on_the_test_set():
         )
     )
     expected = (np.argmax(logits, -1) == dataset.test_labels).mean()
-    np.testing.assert_allclose(seen.accuracy, [expected], atol=0.003)
-    np.testing.assert_array_equal(training.accuracy(state), seen.accuracy)
+    np.testing.assert_allclose(seen["accuracy"], [expected], atol=0.003)
     layers = [np.asarray(x) for x in jax.tree.leaves(hidden["activations"])]
     assert [x.shape[-1] for x in layers] == [16, 16, 100]
     dead = np.concatenate([x.reshape(-1, x.shape[-1]).max(axis=0) == 0 for x in layers])
-    np.testing.assert_allclose(seen.dead_units, [dead.mean()], atol=0.008)
+    np.testing.assert_allclose(seen["dead_units"], [dead.mean()], atol=0.008)
     weights = [
         *("Conv_0/kernel", "BatchNorm_0/scale", "Conv_1/kernel", "BatchNorm_1/scale"),
         *("Dense_0/kernel", "Dense_1/kernel"),
@@ -253,9 +266,9 @@ def test_evaluation_is_in_evaluation_mode_on_the_test_set():
         np.linalg.norm(params[module][name]) / np.linalg.norm(start[module][name][0])
         for module, name in (path.split("/") for path in weights)
     ]
-    np.testing.assert_allclose(seen.growth, [ratios], rtol=1e-5)
+    np.testing.assert_allclose(seen["growth"], [ratios], rtol=1e-5)
 
 
 def test_a_cpu_s_lanes_are_of_one():
-    members = [Member(seed, 0.1) for seed in range(3)]
+    members = [Member(seed, 0.1, 1e-3) for seed in range(3)]
     assert lanes(members) == [(one,) for one in members]

@@ -11,10 +11,10 @@ from real_loops import configured, digits, numbers, run
 import threadpoolctl
 
 from experiments.data import Dataset
-from experiments.protocols.loop import epochs_of, run_members
+from experiments.protocols.stage_loop import epochs_of, run_members, stage_training
 from experiments.protocols.stages import PROTOCOLS, images_of_stage
 from experiments.training.checkpoint import Checkpoints
-from experiments.training.training import Member, make_training, shuffled
+from experiments.training.lanes import shuffled
 
 TWO = {"feature": 0.02, "classifier": 0.3}
 STRONG = {
@@ -32,7 +32,9 @@ STRONG = {
 @functools.cache
 def initial():
     """Seed 0's parameters before training, which no method determines."""
-    state = make_training(configured(), digits(300), "vanilla").initialize([0])
+    state = stage_training(configured(), digits(300), "vanilla").initialize(
+        configured().members("vanilla")
+    )
     return {
         (layer, name): np.asarray(leaf[0])
         for layer, leaves in state.params.items()
@@ -217,7 +219,7 @@ def test_a_run_is_determined_by_its_configuration(two_seeds, tmp_path):
         config,
         digits(),
         "swr",
-        [Member(1, config.coefficient("swr"))],
+        [config.members("swr")[1]],
         lambda *_: None,
         Checkpoints(tmp_path / "second", ""),
     )
@@ -233,7 +235,9 @@ def test_seeds_differ(two_seeds):
 def test_lanes_of_many_are_as_each_alone(two_seeds, monkeypatch, tmp_path):
     """As on an accelerator; to rounding, since products of matrices are batched."""
     config, records, _ = two_seeds
-    monkeypatch.setattr("experiments.protocols.loop.lanes", lambda members: [tuple(members)])
+    monkeypatch.setattr(
+        "experiments.protocols.stage_loop.lanes", lambda members: [tuple(members)]
+    )
     together = run(dataclasses.replace(config, methods=("swr",)), digits(), tmp_path)
     alones = numbers(records, method="swr")
     for one, alone in zip(together, alones, strict=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 import dataclasses
+import functools
 import time
 from typing import Any
 
@@ -13,22 +14,16 @@ import numpy as np
 
 from experiments.data import Dataset
 from experiments.methods import METHODS
-from experiments.protocols.config import Config
-from experiments.protocols.records import Record
+from experiments.protocols.config import OPTIMIZERS, Config
+from experiments.protocols.records import OBSERVED, Record
 from experiments.protocols.stages import PROTOCOLS, images_of_stage
 from experiments.training.checkpoint import Checkpoints
+from experiments.training.lanes import Member, lanes, shuffled, stacked
+from experiments.training.network import build_network
 from experiments.training.side_by_side import run_side_by_side
-from experiments.training.training import (
-    Evaluation,
-    Member,
-    Training,
-    TrainState,
-    lanes,
-    make_training,
-    members_of,
-    shuffled,
-    stacked_coefficients,
-)
+from experiments.training.step import TrainState
+from experiments.training.training import Data, Training
+from swr_optax import RescalingPlan, metrics
 
 Tick = Callable[[str, Sequence[Record]], None]
 """Called with the method's name and the records of an epoch of some seeds."""
@@ -43,7 +38,7 @@ def run_protocol(
     """Runs all methods and seeds of a configuration; records in their order."""
     records: list[Record] = []
     for method in config.methods:
-        members = members_of(config, method)
+        members = config.members(method)
         for found in run_members(config, dataset, method, members, tick, checkpoints):
             records += found
     return records
@@ -58,31 +53,59 @@ def run_members(
     checkpoints: Checkpoints,
 ) -> Histories:
     """Runs a method for seeds and coefficients; the records of each member."""
-    training = make_training(config, dataset, method)
+    training = stage_training(config, dataset, method)
+    train, test = on_device(dataset)
 
     def run(lane: Sequence[Member], tick: Tick) -> Histories:
-        return _run_lane(config, dataset, method, training, tick, checkpoints, lane)
+        return _run_lane(config, method, training, train, test, tick, checkpoints, lane)
 
     found = run_side_by_side(run, lanes(members), tick)
     return [history for histories in found for history in histories]
 
 
+def stage_training(config: Config, dataset: Dataset, method: str) -> Training:
+    """What trains a method on a protocol's stages."""
+    shape = (config.batch_size, *dataset.train_images.shape[1:])
+    return Training(
+        network=build_network(config.model, dataset.source.classes, shape),
+        method=METHODS[method],
+        optimizer=OPTIMIZERS[config.optimizer],
+        normalize=dataset.normalize,
+        drops=drop_steps(config, len(dataset.train_labels)),
+    )
+
+
+def drop_steps(config: Config, images: int) -> tuple[int, ...]:
+    """The steps at which the learning rate falls."""
+    steps = config.epochs * -(-images // config.batch_size)
+    return tuple(int(drop * steps) for drop in PROTOCOLS[config.protocol].drops)
+
+
+def on_device(dataset: Dataset) -> tuple[Data, Data]:
+    """What is learnt, and what is tested on."""
+    return (
+        Data(jnp.asarray(dataset.train_images), jnp.asarray(dataset.train_labels)),
+        Data(jnp.asarray(dataset.test_images), jnp.asarray(dataset.test_labels)),
+    )
+
+
 def _run_lane(
     config: Config,
-    dataset: Dataset,
     method: str,
     training: Training,
+    train: Data,
+    test: Data,
     tick: Tick,
     checkpoints: Checkpoints,
     members: Sequence[Member],
 ) -> Histories:
     """Trains and evaluates some members together; the records of each."""
     protocol = PROTOCOLS[config.protocol]
-    images = len(dataset.train_labels)
+    images = len(train.targets)
     most_steps = -(-images // config.batch_size)
     seeds = [member.seed for member in members]
-    coefficients = stacked_coefficients(members)
-    state = training.initialize(seeds)
+    arrays = stacked(members)
+    state = training.initialize(members)
     initial = jax.tree.map(jnp.copy, state.params)
     histories: Histories = [[] for _ in members]
     done = (0, 0)
@@ -98,7 +121,12 @@ def _run_lane(
     def evaluate(
         state: TrainState, stage: int, epoch: int, losses: Sequence[float | None]
     ) -> None:
-        found = training.evaluate(state, initial)
+        accuracy = training.accuracy(state, test)
+        seen = training.observe(state, initial, test.inputs[:OBSERVED])
+        if config.protocol == "balancedness":
+            seen["balancedness"] = np.asarray(
+                _balancedness(state.params, training.plan)
+            )
         seconds = time.perf_counter() - began
         for i, history in enumerate(histories):
             record = Record(
@@ -111,9 +139,10 @@ def _run_lane(
                 epoch=epoch,
                 step=steps,
                 train_loss=losses[i],
-                stream_accuracy=_stream(history, epoch, float(found.accuracy[i])),
+                test_accuracy=float(accuracy[i]),
+                stream_accuracy=_stream(history, epoch, float(accuracy[i])),
                 seconds=seconds,
-                **_of_member(found, i, training),
+                **_of_member(seen, i, training),
             )
             history.append(record)
         tick(method, [history[-1] for history in histories])
@@ -124,7 +153,7 @@ def _run_lane(
             continue
         parts = [images_of_stage(config.protocol, images, stage, s) for s in seeds]
         if stage > first and (stage, 0) > done:
-            params = training.change_data(state.params, initial, coefficients)
+            params = training.change_data(state.params, initial, arrays)
             state = state._replace(params=params)
             evaluate(state, stage, 0, [None] * len(seeds))
         for epoch in range(1, config.epochs + 1):
@@ -136,8 +165,9 @@ def _run_lane(
                     for part, seed in zip(parts, seeds, strict=True)
                 ]
             )
-            state, losses = training.run_epoch(state, coefficients, order)
+            state, sums = training.run(state, arrays, train, order)
             steps += -(-len(parts[0]) // config.batch_size)
+            losses = sums["loss"] / (order >= 0).sum(axis=(1, 2))
             evaluate(state, stage, epoch, [float(loss) for loss in losses])
             if lane.is_due() or (stage, epoch) == (protocol.stages, config.epochs):
                 lane.save(state, _progress((stage, epoch), histories))
@@ -163,21 +193,35 @@ def _stream(history: Sequence[Record], epoch: int, accuracy: float) -> float | N
     return float(np.mean(accuracies)) if accuracies else None
 
 
-def _of_member(found: Evaluation, i: int, training: Training) -> dict[str, Any]:
-    """What was measured of one member of a lane."""
+def _of_member(
+    seen: dict[str, np.ndarray | None], i: int, training: Training
+) -> dict[str, Any]:
+    """What was observed of one member of a lane."""
 
-    def value(array: np.ndarray | None) -> float | None:
+    def value(name: str) -> float | None:
+        array = seen.get(name)
         return None if array is None else float(array[i])
 
+    growth: Any = seen["growth"]
     layers = [layer.name for layer in training.plan.layers]
     return {
-        "test_accuracy": float(found.accuracy[i]),
-        "weight_growth": float(found.growth[i].mean()),
-        "growth": dict(zip(layers, found.growth[i].tolist(), strict=True)),
-        "dead_units": value(found.dead_units),
-        "effective_rank": value(found.effective_rank),
-        "balancedness": value(found.balancedness),
+        "weight_growth": float(growth[i].mean()),
+        "growth": dict(zip(layers, growth[i].tolist(), strict=True)),
+        "dead_units": value("dead_units"),
+        "effective_rank": value("effective_rank"),
+        "balancedness": value("balancedness"),
     }
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _balancedness(params: Any, plan: RescalingPlan) -> jax.Array:
+    """Of a chain of dense layers, (members,)."""
+
+    def of_one(params: Any) -> jax.Array:
+        leaves = jax.tree.leaves(params)
+        return metrics.balancedness([leaves[i] for i in plan.weights])
+
+    return jax.vmap(of_one)(params)
 
 
 def epochs_of(config: Config) -> int:

@@ -17,8 +17,8 @@ from experiments.data import Dataset, load_dataset
 from experiments.files import cache_folder, check_writable
 from experiments.methods.coefficients import in_words
 from experiments.protocols.config import Config
-from experiments.protocols.loop import epochs_of, run_protocol
 from experiments.protocols.records import Record
+from experiments.protocols.stage_loop import epochs_of, run_protocol
 from experiments.reporting.run_files import summary_table, write_run
 from experiments.training.checkpoint import Checkpoints
 
@@ -64,6 +64,8 @@ def prepare(config: Config, data_dir: str | None) -> Dataset:
     # A second run compiles nothing anew.
     jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    if config.is_stream:  # Whose tasks choose their images.
+        return dataset
     return dataset.subset(config.train_images, config.test_images)
 
 

@@ -1,0 +1,209 @@
+"""What a user may say of a run, and the configuration that it makes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from experiments.errors import UserError, check_name
+
+if TYPE_CHECKING:
+    from experiments.methods.coefficients import Coefficient
+    from experiments.protocols.config import Config
+
+# What imports JAX is imported late, so that --help and misspelt options answer at once.
+
+Names = Annotated[
+    tuple[str, ...], Parameter(consume_multiple=True, negative=(), show_default=False)
+]
+"""Several words behind one option."""
+
+Flag = Annotated[bool, Parameter(negative=())]
+"""An option without a value."""
+
+
+@Parameter(name="*")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """What every run may be told.
+
+    Attributes:
+        dataset: digits (bundled), or through TFDS mnist, fashion_mnist, cifar10,
+            cifar100, tiny_imagenet
+        model: mlp, cnn and others; the published one by default
+        methods: what is compared; the README lists the names
+        coefficient: instead of the default: swr=1e-3, or
+            swr_two=feature:1e-3,classifier:1e-4
+        learning_rate: for all methods, or METHOD=VALUE for one
+        optimizer: what the methods are combined with
+        profile: quick, minutes on two cores; paper, the published lengths (the default)
+        seeds: how many
+        epochs: of each stage or task
+        train_images: a random subset to train on; in a stream, of each task
+        data_dir: TFDS's data directory (TFDS_DATA_DIR, else TFDS's own default)
+        out: folder for the results, replacing earlier ones
+            (runs/PROTOCOL-DATASET-MODEL)
+        tensorboard: write event files as well
+    """
+
+    dataset: str | None = None
+    model: str | None = None
+    methods: Names = ()
+    coefficient: Names = ()
+    learning_rate: Names = ()
+    optimizer: Literal["adam", "sgd"] = "adam"
+    profile: Literal["quick", "paper"] | None = None
+    seeds: int | None = None
+    epochs: int | None = None
+    train_images: int | None = None
+    data_dir: str | None = None
+    out: Path | None = None
+    tensorboard: Flag = False
+
+
+@Parameter(name="*")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StageOptions(RunOptions):
+    """What a run of the paper's protocols may be told.
+
+    Attributes:
+        test_images: a random subset to test on
+    """
+
+    test_images: int | None = None
+
+
+@Parameter(name="*")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StreamOptions(RunOptions):
+    """What a run of a stream may be told.
+
+    Attributes:
+        tasks: how many
+    """
+
+    tasks: int | None = None
+
+
+@Parameter(name="*")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SweepOptions(StageOptions, StreamOptions):
+    """What a sweep may be told."""
+
+
+def make_config(
+    options: RunOptions, protocol: str, methods: Sequence[str] | None = None
+) -> Config:
+    """The configuration that options make of a protocol.
+
+    Raises:
+        UserError: naming what does not fit.
+    """
+    from experiments.data import SOURCES
+    from experiments.models import MODELS
+    from experiments.protocols.config import Config, profile_options
+    from experiments.protocols.stages import PROTOCOLS
+    from experiments.protocols.streams import STREAMS
+
+    check_name(protocol, [*PROTOCOLS, *STREAMS], "protocol")
+    stream = STREAMS.get(protocol)
+    dataset = options.dataset or (next(iter(stream.published)) if stream else "digits")
+    check_name(dataset, SOURCES, "data set")
+    if stream is not None:
+        check_name(dataset, stream.published, f"data set for {protocol}")
+    model = options.model or (stream.published[dataset].model if stream else "mlp")
+    check_name(model, MODELS, "model")
+    lengths: dict[str, Any] = dict(
+        profile_options(options.profile or "paper", protocol, model, dataset)
+    )
+    for name in ("seeds", "epochs", "train_images", "test_images", "tasks"):
+        given = getattr(options, name, None)
+        if given is None:
+            continue
+        if options.profile is not None and given != lengths.get(name, given):
+            raise UserError(
+                f"--{name.replace('_', '-')} {given} contradicts --profile"
+                f" {options.profile}, which has {lengths[name] or 'all'}: leave one of"
+                " them out"
+            )
+        lengths[name] = given
+    rates = _assignments(options.learning_rate, "learning-rate")
+    plain = rates.pop(None, 1e-3)
+    return Config(
+        protocol=protocol,
+        dataset=dataset,
+        model=model,
+        methods=tuple(options.methods if methods is None else methods),
+        coefficients=_coefficients(options.coefficient),
+        optimizer=options.optimizer,
+        learning_rate=plain,
+        learning_rates=rates,
+        **lengths,
+    )
+
+
+def out_folder(options: RunOptions, config: Config, prefix: str = "") -> Path:
+    """Where the results go.
+
+    Raises:
+        UserError: if the folder has no name.
+    """
+    if options.out is None:
+        name = f"{prefix}{config.protocol}-{config.dataset}-{config.model}"
+        return Path("runs") / name
+    if not str(options.out).strip(". "):
+        raise UserError("--out must name a folder of its own, such as runs/mine")
+    return options.out
+
+
+def parse_coefficient(text: str, where: str) -> Coefficient:
+    """A number, or one for each group: ``feature:1e-4,classifier:1e-1``.
+
+    Raises:
+        UserError: if it is neither.
+    """
+    try:
+        if ":" not in text:
+            return float(text)
+        pairs = [part.split(":") for part in text.split(",")]
+        groups: Mapping[str, float] = {group: float(value) for group, value in pairs}
+    except ValueError:
+        raise UserError(f"{where}: {text!r} is no coefficient") from None
+    if len(groups) < len(pairs):
+        raise UserError(f"{where}: {text!r} names a group twice")
+    return groups
+
+
+def _coefficients(texts: Sequence[str]) -> dict[str, Coefficient]:
+    found: dict[str, Coefficient] = {}
+    for text in texts:
+        method, equals, value = text.partition("=")
+        if not equals:
+            raise UserError(
+                f"--coefficient {text}: write METHOD=VALUE, such as swr=1e-3"
+            )
+        if method in found:
+            raise UserError(f"--coefficient {text}: {method} has one already")
+        found[method] = parse_coefficient(value, f"--coefficient {text}")
+    return found
+
+
+def _assignments(texts: Sequence[str], option: str) -> dict[Any, float]:
+    """Numbers by method; one without a method is for all, under None."""
+    found: dict[Any, float] = {}
+    for text in texts:
+        method, _, value = text.rpartition("=")
+        try:
+            number = float(value)
+        except ValueError:
+            raise UserError(
+                f"--{option} {text}: write a number, or METHOD=VALUE"
+            ) from None
+        if (method or None) in found:
+            raise UserError(f"--{option} {text}: there is one already")
+        found[method or None] = number
+    return found

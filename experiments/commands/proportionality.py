@@ -1,0 +1,44 @@
+"""The command ``proportionality``: figure 1 of the paper."""
+
+from __future__ import annotations
+
+from pathlib import Path
+import time
+
+from rich.console import Console
+
+from experiments.commands.progress import Progress
+from experiments.commands.stages import name_defaults, prepare
+from experiments.errors import UserError
+from experiments.files import check_writable
+from experiments.protocols.config import Config
+from experiments.protocols.proportionality import epochs_of, run_proportionality
+from experiments.reporting.run_files import proportionality_table, write_run
+from experiments.training.checkpoint import Checkpoints
+
+
+def run(config: Config, out: Path, data_dir: str | None) -> None:
+    """Trains, scales, measures, trains on; writes the run's folder.
+
+    Raises:
+        UserError: for more than one method, or if the data cannot be had or the
+            folder not be written.
+    """
+    if len(config.methods) > 1:
+        raise UserError("proportionality scales one network: name one method")
+    check_writable(out)
+    dataset = prepare(config, data_dir)
+    name_defaults(config)
+    began = time.perf_counter()
+    checkpoints = Checkpoints(out / "checkpoint", config.to_json())
+    with Progress(Console(stderr=True), epochs_of(config)) as progress:
+
+        def tick(epochs: int) -> None:
+            progress.advance(config.methods[0], epochs)
+
+        rows = run_proportionality(config, dataset, tick, checkpoints)
+    files = write_run(out, config, rows)
+    checkpoints.remove()
+    Console().print(proportionality_table(config, rows))
+    seconds = time.perf_counter() - began
+    print(f"{seconds:.0f} s; wrote", *files)

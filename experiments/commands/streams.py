@@ -1,0 +1,47 @@
+"""The command ``stream``: a run as a user sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+import time
+
+from rich.console import Console
+
+from experiments.commands.live_table import LiveTable
+from experiments.commands.stages import prepare
+from experiments.commands.tensorboard import EventFiles
+from experiments.files import check_writable
+from experiments.protocols.config import Config
+from experiments.protocols.records import TaskRecord
+from experiments.protocols.stream_loop import run_stream
+from experiments.reporting.run_files import write_run
+from experiments.training.checkpoint import Checkpoints
+
+
+def run(config: Config, out: Path, data_dir: str | None, tensorboard: bool) -> None:
+    """Runs a stream, prints who keeps learning and writes its folder.
+
+    Raises:
+        UserError: if the data cannot be had or the folder not be written.
+    """
+    check_writable(out)
+    events: AbstractContextManager[EventFiles | None] = (
+        EventFiles(out / "tensorboard") if tensorboard else nullcontext()
+    )
+    dataset = prepare(config, data_dir)
+    began = time.perf_counter()
+    checkpoints = Checkpoints(out / "checkpoint", config.to_json())
+    with LiveTable(Console(stderr=True), config) as table, events as event_files:
+
+        def tick(records: Sequence[TaskRecord]) -> None:
+            table.add(records)
+            if event_files is not None:
+                event_files.add(records)
+
+        records = run_stream(config, dataset, tick, checkpoints)
+    rows = [record.row() for record in records]
+    files = write_run(out, config, rows)
+    checkpoints.remove()
+    print(f"{time.perf_counter() - began:.0f} s; wrote", *files)

@@ -1,0 +1,131 @@
+"""One training step as a plain function: forward, loss, update, statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from experiments.methods import Method, Setting
+from experiments.training.network import Network
+
+
+class TrainState(NamedTuple):
+    """What training changes.
+
+    Attributes:
+        params: parameters.
+        stats: running statistics; empty for a network without BatchNorm.
+        opt_state: the optimiser's state.
+    """
+
+    params: Any
+    stats: Any
+    opt_state: Any
+
+
+class Batch(NamedTuple):
+    """Examples of one step.
+
+    Attributes:
+        inputs: float32, normalised, (batch, ...).
+        targets: labels, int32, (batch,); or numbers, float32, (batch, outputs).
+        present: bool, (batch,); the last batch of an epoch may have gaps.
+        classes: bool, (outputs,); which outputs count, or None for all.
+    """
+
+    inputs: jax.Array
+    targets: jax.Array
+    present: jax.Array
+    classes: jax.Array | None = None
+
+
+class Measured(NamedTuple):
+    """What a step measures before its update.
+
+    Attributes:
+        loss: summed over its examples, without penalties.
+        correct: how many examples are classified correctly; zero in a regression.
+        gradient_norm: of the loss with penalties, as the optimiser is given it.
+    """
+
+    loss: jax.Array
+    correct: jax.Array
+    gradient_norm: jax.Array
+
+
+class Objective(NamedTuple):
+    """What is learnt.
+
+    Attributes:
+        losses: (outputs, targets) → loss of each example.
+        correct: (outputs, targets) → whether each example is right.
+    """
+
+    losses: Callable[[jax.Array, jax.Array], jax.Array]
+    correct: Callable[[jax.Array, jax.Array], jax.Array]
+
+
+CLASSIFICATION = Objective(
+    losses=optax.softmax_cross_entropy_with_integer_labels,
+    correct=lambda outputs, labels: jnp.argmax(outputs, -1) == labels,
+)
+"""Cross-entropy, in nats."""
+
+REGRESSION = Objective(
+    losses=lambda outputs, targets: jnp.mean(jnp.square(outputs - targets), axis=-1),
+    correct=lambda _, targets: jnp.zeros(len(targets), jnp.bool),
+)
+"""Squared error."""
+
+
+def train_step(
+    network: Network,
+    method: Method,
+    setting: Setting,
+    optimizer: optax.GradientTransformationExtraArgs,
+    objective: Objective,
+    state: TrainState,
+    batch: Batch,
+) -> tuple[TrainState, Measured]:
+    """One step of one network.
+
+    Args:
+        network: what is trained.
+        method: what is done against the loss of plasticity.
+        setting: its coefficient and all else that it asks for.
+        optimizer: of which the method is a part.
+        objective: the loss.
+        state: before the step.
+        batch: its examples.
+
+    Returns:
+        The state after the step, and what was measured before the update.
+    """
+
+    def loss(params: Any) -> tuple[jax.Array, tuple[jax.Array, Any, jax.Array]]:
+        outputs, stats = network.forward(
+            params, state.stats, batch.inputs, batch.present
+        )
+        outputs = among(batch.classes, outputs)
+        losses = objective.losses(outputs, batch.targets)
+        total = jnp.sum(losses, where=batch.present)
+        penalty = method.penalty(params, setting)
+        return total / batch.present.sum() + penalty, (outputs, stats, total)
+
+    grads, (outputs, stats, total) = jax.grad(loss, has_aux=True)(state.params)
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    if stats:
+        stats = method.statistics(stats, opt_state, setting)
+    correct = objective.correct(outputs, batch.targets) & batch.present
+    measured = Measured(total, jnp.sum(correct), optax.tree.norm(grads))
+    return TrainState(params, stats, opt_state), measured
+
+
+def among(classes: jax.Array | None, outputs: jax.Array) -> jax.Array:
+    """Outputs of which only those of some classes can be the largest."""
+    return outputs if classes is None else jnp.where(classes, outputs, -jnp.inf)
