@@ -252,7 +252,7 @@ def soft_weight_rescaling(
     resets = _steps(reset_steps)
 
     def init_fn(params: optax.Params) -> SoftWeightRescalingState:
-        if _is_placeholder(params):
+        if is_placeholder(params):
             norms = jnp.zeros(len(plan.layers))
         else:
             places = plan.match_params(params)
@@ -293,7 +293,7 @@ def soft_weight_rescaling(
                 lambda: (references, owed),
             )
         moved = [
-            None if place is None or change is None else _widened(leaf) + change
+            None if place is None or change is None else widened(leaf) + change
             for place, leaf, change in zip(places, leaves, changes, strict=True)
         ]
         log_scalers, owed = _Debts(exponents, leaves, places, plan).settle(
@@ -438,7 +438,7 @@ def _rows(place: Place) -> range:
     return range(place, place + 1)
 
 
-def _widened(leaf: jax.Array) -> jax.Array:
+def widened(leaf: jax.Array) -> jax.Array:
     """At least float32: a small factor does not survive in 16 bits."""
     return leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32))
 
@@ -451,7 +451,7 @@ def _connected(edges: np.ndarray) -> np.ndarray:
     return reached
 
 
-def _is_placeholder(params: optax.Params) -> bool:
+def is_placeholder(params: optax.Params) -> bool:
     """Whether :func:`optax.tree.map_params` asks what in the state is parameters."""
     containers = (dict, list, tuple, type(None))
     return not jax.tree.leaves(params) and not isinstance(params, containers)
