@@ -8,6 +8,9 @@ import numpy as np
 
 import swr_optax
 
+HEADS = ("query", "key", "value")
+"""The kernels of attention that split what they put out among heads."""
+
 
 class Small(NamedTuple):
     """A network, its random parameters and inputs, and its plan."""
@@ -102,14 +105,15 @@ def attention(seed=0, **options):
 
     def forward(p, x):
         query, key, value = (
-            jnp.einsum("btd,dhk->bthk", x, p[name]) for name in ("query", "key", "value")
+            jnp.einsum("btd,dhk->bthk", x, p[name])
+            for name in ("query", "key", "value")
         )
         weights = jax.nn.softmax(jnp.einsum("bthk,bshk->bhts", query, key))
         mixed = jnp.einsum("bhts,bshk->bthk", weights, value)
         return jnp.einsum("bthk,hkd->btd", mixed, p["out"])
 
     shapes = {
-        **{name: (6, 2, 3) for name in ("query", "key", "value")},
+        **dict.fromkeys(HEADS, (6, 2, 3)),
         "out": (2, 3, 6),
     }
     return small(forward, shapes, (2, 4, 6), seed, **options)
@@ -145,7 +149,7 @@ def weights_of(network, params):
             }
         case "attention":
             return {
-                **{n: arrays[n].reshape(6, 6).T for n in ("query", "key", "value")},
+                **{name: arrays[name].reshape(6, 6).T for name in HEADS},
                 "out": arrays["out"].reshape(6, 6).T,
             }
     raise ValueError(network)

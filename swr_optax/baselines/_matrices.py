@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from swr_optax._soft_weight_rescaling import widened
+from swr_optax._soft_weight_rescaling import rows_of, widened
 from swr_optax.baselines._parameters import are_weights
 from swr_optax.planning import Leaf, RescalingPlan
 
@@ -98,10 +98,7 @@ def matrices_of(
     weights = are_weights(plan)
     found: list[Matrices] = []
     for position, place in enumerate(plan.match_params(params)):
-        if place is None:
-            continue
-        stacked = isinstance(place, slice)
-        rows = range(place.start, place.stop) if stacked else range(place, place + 1)
+        rows = rows_of(place)
         alike: dict[tuple[tuple[int, ...], tuple[int, ...]], list[int]] = {}
         for index, row in enumerate(rows):
             leaf = plan.leaves[row]
@@ -112,7 +109,7 @@ def matrices_of(
                 Matrices(
                     position,
                     plan.leaves[rows[indices[0]]],
-                    tuple(indices) if stacked else None,
+                    tuple(indices) if isinstance(place, slice) else None,
                 )
             )
     return found

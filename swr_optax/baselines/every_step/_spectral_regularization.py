@@ -109,7 +109,7 @@ def spectral_regularization(
             return SpectralRegularizationState(zero_count(), ())
         arrays = jax.tree.leaves(params, is_leaf=is_masked)
         blocks = matrices_of(plan, params)
-        keys = jax.random.split(own_key(key), len(blocks)) if blocks else []
+        keys = jax.random.split(own_key(key), len(blocks))
         vectors = []
         for block, own in zip(blocks, keys, strict=True):
             shape = jax.eval_shape(block.read, arrays[block.position])

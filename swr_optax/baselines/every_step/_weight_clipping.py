@@ -33,8 +33,8 @@ def weight_clipping(
     He's normal ones do, and the first step then clips them.  The scale of a
     normalisation layer has fan-in one, and it and the shift behind it the bound
     :math:`\kappa`; the authors' code gives them that of the weight in front.  An
-    embedding has the number of its rows for a fan-in.  Inexact parameters may
-    exceed the bound by a rounding error.
+    embedding has the number of its rows for a fan-in, and a weight whose axes the
+    plan cannot follow has one.  Parameters may exceed the bound by a rounding error.
 
     Example:
         >>> import jax.numpy as jnp, optax, swr_optax

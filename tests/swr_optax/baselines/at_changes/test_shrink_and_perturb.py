@@ -26,7 +26,7 @@ def test_keeps_types(dtype, coefficient):
 
 
 def test_a_coefficient_above_one_is_named():
-    with pytest.raises(ValueError, match="must be from 0 to 1, not 1.5"):
+    with pytest.raises(ValueError, match=r"must be from 0 to 1, not 1\.5"):
         swr_optax.shrink_and_perturb(jnp.ones(1), jnp.ones(1), 1.5)
 
 

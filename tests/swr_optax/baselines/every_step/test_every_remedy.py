@@ -26,11 +26,11 @@ REMEDIES = {
     "l2_init": lambda _, c: swr_optax.l2_init(c),
     "orthogonal_decay": lambda plan, c: swr_optax.orthogonal_decay(0.5, c, plan),
     "project_norms": lambda plan, _: swr_optax.project_norms(plan),
-    "shrink_and_perturb_each_step": lambda _, c: (
-        swr_optax.shrink_and_perturb_each_step(c, c, fresh)
+    "shrink_and_perturb_each_step": lambda _, c: swr_optax.shrink_and_perturb_each_step(
+        c, c, fresh
     ),
-    "spectral_regularization": lambda plan, c: (
-        swr_optax.spectral_regularization(c, plan)
+    "spectral_regularization": lambda plan, c: swr_optax.spectral_regularization(
+        c, plan
     ),
     "upgd": lambda _, c: swr_optax.upgd(c, sigma=c, weight_decay=c),
     "wasserstein_l2": lambda plan, c: swr_optax.wasserstein_l2(c, plan),
@@ -38,8 +38,7 @@ REMEDIES = {
 }
 WITH_COEFFICIENT = sorted({*REMEDIES} - {"project_norms"})
 SCHEDULED = sorted(
-    {*REMEDIES}
-    - {"project_norms", "l2_init", "weight_clipping", "hare_and_tortoise"}
+    {*REMEDIES} - {"project_norms", "l2_init", "weight_clipping", "hare_and_tortoise"}
 )
 
 

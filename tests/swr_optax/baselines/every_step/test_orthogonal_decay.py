@@ -18,9 +18,7 @@ def deviation(w):
 
 def gradient(w):
     """Of the squared Frobenius norm of the deviation."""
-    return 4 * (
-        deviation(w) @ w if w.shape[0] < w.shape[1] else w @ deviation(w)
-    )
+    return 4 * (deviation(w) @ w if w.shape[0] < w.shape[1] else w @ deviation(w))
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -74,7 +72,5 @@ def test_schedules_count_from_zero():
     zero = jax.tree.map(jnp.zeros_like, network.params)
     first, state = tx.update(zero, state, network.params)
     second, state = tx.update(zero, state, network.params)
-    np.testing.assert_allclose(
-        second["first"]["w"], first["first"]["w"] / 2, rtol=1e-6
-    )
+    np.testing.assert_allclose(second["first"]["w"], first["first"]["w"] / 2, rtol=1e-6)
     assert state.count == 2

@@ -17,7 +17,7 @@ HELD = {
 }
 
 
-def moved(network, tx, state, params):
+def moved(tx, state, params):
     moves = jax.tree.map(lambda p: 0.3 * jnp.cos(p), params)
     after = optax.apply_updates(params, moves)
     found, state = tx.update(moves, state, params)
@@ -30,7 +30,7 @@ def test_hidden_weights_keep_their_norms_and_all_else_is_free(name):
     tx = swr_optax.project_norms(network.plan)
     params, state = network.params, tx.init(network.params)
     for _ in range(2):
-        after, params, state = moved(network, tx, state, params)
+        after, params, state = moved(tx, state, params)
         weights = weights_of(name, after)
         for layer, initial in weights_of(name, network.params).items():
             now = np.linalg.norm(weights[layer])
@@ -42,9 +42,7 @@ def test_hidden_weights_keep_their_norms_and_all_else_is_free(name):
                 atol=1e-6,
             )
         for layer, shift in shifts_of(name, after).items():
-            np.testing.assert_allclose(
-                shifts_of(name, params)[layer], shift, rtol=1e-6
-            )
+            np.testing.assert_allclose(shifts_of(name, params)[layer], shift, rtol=1e-6)
 
 
 def test_projects_at_every_nth_step():
@@ -54,7 +52,7 @@ def test_projects_at_every_nth_step():
     params, state = network.params, tx.init(network.params)
     held = []
     for _ in range(6):
-        _, params, state = moved(network, tx, state, params)
+        _, params, state = moved(tx, state, params)
         held.append(np.isclose(np.linalg.norm(params["first"]["w"]), initial))
     assert held == [False, False, True, False, False, True]
 
@@ -64,7 +62,7 @@ def test_leaves_say_what_is_held():
     tx = swr_optax.project_norms(
         network.plan, leaves=lambda leaf: leaf.index == 1 or leaf.path == "last/w"
     )
-    after, params, _ = moved(network, tx, tx.init(network.params), network.params)
+    after, params, _ = moved(tx, tx.init(network.params), network.params)
     start, free, found = (
         {layer: np.linalg.norm(w) for layer, w in weights_of("stacked", p).items()}
         for p in (network.params, after, params)
@@ -79,7 +77,7 @@ def test_a_weight_that_was_zero_is_left_alone():
     network = NETWORKS["mlp"]()
     params = {**network.params, "first": {"w": jnp.zeros((5, 4)), "b": jnp.ones(4)}}
     tx = swr_optax.project_norms(network.plan)
-    after, found, _ = moved(network, tx, tx.init(params), params)
+    after, found, _ = moved(tx, tx.init(params), params)
     jax.tree.map(np.testing.assert_array_equal, found, after)
 
 

@@ -37,16 +37,11 @@ def test_the_pull_is_the_gradient_of_the_distance_of_the_sorted():
     network = NETWORKS["mlp"]()
     start, params = network.params, NETWORKS["mlp"](seed=3).params
 
+    def distance(p, p0):
+        return jnp.sum((jnp.sort(p, None) - jnp.sort(p0, None)) ** 2)
+
     def penalty(params):
-        return sum(
-            jax.tree.leaves(
-                jax.tree.map(
-                    lambda p, p0: jnp.sum((jnp.sort(p, None) - jnp.sort(p0, None)) ** 2),
-                    params,
-                    start,
-                )
-            )
-        )
+        return sum(jax.tree.leaves(jax.tree.map(distance, params, start)))
 
     tx = swr_optax.wasserstein_l2(1.0, network.plan)
     found, _ = tx.update(jax.tree.map(jnp.zeros_like, params), tx.init(start), params)

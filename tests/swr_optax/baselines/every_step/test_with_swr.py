@@ -29,7 +29,7 @@ def fresh(name):
     )
 
 
-def trained(name, make, start=lambda params, plan: params):
+def trained(name, make, start=None):
     network = NETWORKS[name]()
     tx = make(network.plan, fresh(name))
 
@@ -39,7 +39,7 @@ def trained(name, make, start=lambda params, plan: params):
         return optax.apply_updates(params, moves), state
 
     state = tx.init(network.params)
-    params = start(network.params, network.plan)
+    params = network.params if start is None else start(network.params, network.plan)
     for _ in range(3):
         params, state = step(params, state)
     leaves = jax.tree.leaves((params, state))
@@ -210,7 +210,7 @@ def test_three_steps_with_swr_from_what_fire_made(name):
     run = trained(
         name,
         lambda plan, _: optax.chain(optax.adam(1e-3), swr(plan, 0.0)),
-        start=lambda params, plan: swr_optax.fire(params, plan),
+        start=swr_optax.fire,
     )
     layer = {"mlp": "second", "convolutional": "dense"}[name]
     values = np.linalg.svd(weights_of(name, run.params)[layer])[1]
