@@ -35,16 +35,15 @@ def orthogonal_decay(
 ) -> optax.GradientTransformationExtraArgs:
     r"""Draws all singular values of each weight towards one, past the optimiser.
 
-    With W a weight as outputs × inputs, it subtracts :math:`\eta \lambda` times the
-    gradient of the deviation from isometry on the smaller side,
+    With W a weight as outputs × inputs, it subtracts
 
-    .. math::
-        4 W (W^\top W - I) \quad \text{or} \quad 4 (W W^\top - I) W ,
+    .. math:: \eta \lambda \, 4 W (W^\top W - I) ,
 
-    the gradient of :math:`\|W^\top W - I\|^2` if there are at least as many outputs
-    as inputs, or else of :math:`\|W W^\top - I\|^2`.  Behind :func:`optax.adam` with
-    the same learning rate this is AdamO: chain it there, so that Adam does not
-    rescale it.
+    where the authors have :math:`\lambda \|W^\top W - I\|^2` for a penalty if there
+    are at least as many outputs as inputs, and :math:`\lambda \|W W^\top - I\|^2`
+    if not: the two have the same gradient, which is computed on the smaller side.
+    Behind :func:`optax.adam` with the same learning rate this is AdamO: chain it
+    there, so that Adam does not rescale it.
 
     A convolution is read as outputs × (inputs · kernel).  Scales of normalisation
     layers and biases are left alone.  The step is stable while :math:`\eta \lambda`
@@ -119,7 +118,7 @@ def orthogonal_decay(
 
 
 def isometry_gradient(matrices: jax.Array) -> jax.Array:
-    """Gradient of the squared deviation from isometry on the smaller side.
+    """Gradient of the squared deviation from isometry, by the smaller Gram matrix.
 
     Args:
         matrices: shape (matrices, outputs, inputs).
@@ -128,10 +127,7 @@ def isometry_gradient(matrices: jax.Array) -> jax.Array:
         Of the same shape.
     """
     turned = jnp.swapaxes(matrices, 1, 2)
+    one = jnp.eye(min(matrices.shape[1:]), dtype=matrices.dtype)
     if matrices.shape[1] < matrices.shape[2]:
-        gram = product(matrices, turned) - jnp.eye(
-            matrices.shape[1], dtype=matrices.dtype
-        )
-        return 4 * product(gram, matrices)
-    gram = product(turned, matrices) - jnp.eye(matrices.shape[2], dtype=matrices.dtype)
-    return 4 * product(matrices, gram)
+        return 4 * product(product(matrices, turned) - one, matrices)
+    return 4 * product(matrices, product(turned, matrices) - one)

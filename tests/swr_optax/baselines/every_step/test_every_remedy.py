@@ -163,6 +163,26 @@ def test_parameters_and_state_may_be_donated(name):
         chex.assert_trees_all_close(found, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda _, key: swr_optax.shrink_and_perturb_each_step(0.1, 0.1, fresh, key=key),
+        lambda plan, key: swr_optax.spectral_regularization(0.1, plan, key=key),
+        lambda _, key: swr_optax.upgd(key=key),
+    ],
+)
+def test_a_key_outlives_a_donated_state(make):
+    network = mlp()
+    key = jax.random.key(5)
+    tx = make(network.plan, key)
+    update = jax.jit(tx.update, donate_argnums=1)
+    moves = moves_of(network.params)
+    first, _ = update(moves, tx.init(network.params), network.params)
+    second, _ = update(moves, tx.init(network.params), network.params)
+    chex.assert_trees_all_equal(first, second)
+    assert not key.is_deleted()
+
+
 @pytest.mark.parametrize("name", REMEDIES)
 def test_what_is_masked_out_passes(name):
     network = mlp()

@@ -50,6 +50,13 @@ def test_numpys_gradient_is_that_of_the_penalty():
         np.testing.assert_allclose(gradient(w), found, rtol=1e-6, atol=1e-8)
 
 
+@pytest.mark.parametrize("shape", [(2, 3), (3, 2), (3, 3)])
+def test_either_side_has_the_same_gradient(shape):
+    w = np.cos(np.arange(float(np.prod(shape)))).reshape(shape)
+    other = 4 * (w @ (w.T @ w - np.eye(shape[1])))
+    np.testing.assert_allclose(gradient(w), other, atol=1e-12)
+
+
 def test_leads_to_orthogonal_weights():
     network = NETWORKS["convolutional"]()
     tx = swr_optax.orthogonal_decay(0.1, 0.2, network.plan)
