@@ -80,7 +80,8 @@ def fire(
         TypeError: if ``iterations`` is not a whole number.
 
     References:
-        `FIRE <https://arxiv.org/abs/2602.08040>`_, ICLR 2026.
+        Han et al., `FIRE: Frobenius-Isometry Reinitialization for Balancing the
+        Stability-Plasticity Tradeoff <https://arxiv.org/abs/2602.08040>`_, 2026.
     """
     check_interval(iterations, "iterations")
     structure: Any = jax.tree.structure(params, is_leaf=is_masked)

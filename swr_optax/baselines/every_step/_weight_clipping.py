@@ -23,8 +23,8 @@ def weight_clipping(
     After the optimiser's step, with :math:`d_l` the fan-in of layer l,
 
     .. math::
-        W_l, b_l \leftarrow \operatorname{clip}\left(
-            W_l, b_l, \pm \frac{\kappa}{\sqrt{d_l}} \right)
+        W_l &\leftarrow \operatorname{clip}(W_l, \pm \kappa / \sqrt{d_l}) \\
+        b_l &\leftarrow \operatorname{clip}(b_l, \pm \kappa / \sqrt{d_l})
 
     Chain it last, behind the optimiser.
 
