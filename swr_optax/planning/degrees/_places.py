@@ -50,13 +50,56 @@ def places_of_results(
     found: dict[Place, None] = {}
     for k, value in operands:
         for place in value.places:
-            after = follow(eqn, k, place.along)
-            if after is not None:
-                found[place._replace(along=after)] = None
-            elif eqn.primitive.name == "reshape":
-                for part in _split(eqn, place.along):
-                    found[place._replace(along=part)] = None
+            for along in _followed(eqn, follow, k, place.along):
+                found[place._replace(along=along)] = None
     return tuple(found)
+
+
+def _followed(
+    eqn: core.JaxprEqn, follow: Follow, operand: int, along: SliceAxis
+) -> list[SliceAxis]:
+    """Where an axis is afterwards, whether or not its slices stay apart."""
+    if eqn.primitive.name == "reshape" and along.length == 1:
+        return _of_length_one(eqn, along)
+    after = follow(eqn, operand, along)
+    if after is not None:
+        return [after]
+    if eqn.primitive.name == "reshape":
+        return _split(eqn, along)
+    shape = shape_of(eqn.invars[operand])
+    sizes = {shape_of(var)[along.axis :][:1] for var in eqn.outvars}
+    longer_or_shorter = eqn.primitive.name in ("concatenate", "pad", "slice", "split")
+    if longer_or_shorter and len(sizes) == 1 and shape:
+        ((size,),) = sizes
+        whole = along == SliceAxis(along.axis, shape[along.axis])
+        return [SliceAxis(along.axis, size)] if whole else []
+    return []
+
+
+def _of_length_one(eqn: core.JaxprEqn, along: SliceAxis) -> list[SliceAxis]:
+    """An axis of one entry is where all on one side of it are as they were.
+
+    Else it is in the axis that its neighbours were merged into, if they were.
+    """
+    before, after = shape_of(eqn.invars[0]), shape_of(eqn.outvars[0])
+    behind = len(before) - along.axis
+    if eqn.params["dimensions"] is not None:
+        return []
+    if after[: along.axis + 1] == before[: along.axis + 1]:
+        return [along]
+    if len(after) >= behind and after[-behind:] == before[along.axis :]:
+        return [along._replace(axis=len(after) - behind)]
+    stride = math.prod(before[along.axis + 1 :])
+    neighbours = [
+        size
+        for axis, size in enumerate(before)
+        if size > 1 and math.prod(before[axis + 1 :]) == stride
+    ]
+    for axis, size in enumerate(after):
+        inside = math.prod(after[axis + 1 :]) <= stride < math.prod(after[axis:])
+        if inside and neighbours and size > neighbours[0]:
+            return [SliceAxis(axis, size)]
+    return []
 
 
 def _split(eqn: core.JaxprEqn, along: SliceAxis) -> list[SliceAxis]:
@@ -95,12 +138,21 @@ def axes_in_product(
     if eqn is not None and name == "conv_general_dilated" and operand == 1:
         _, *inputs = eqn.params["dimension_numbers"].rhs_spec
         return _axes(value, leaf, inputs)
-    return axes_in_sum(value, leaf) if name in ("mul", "div") else LayerAxes()
+    return axes_in_sum(eqn, value, leaf) if name in ("mul", "div") else LayerAxes()
 
 
-def axes_in_sum(value: Value, leaf: int) -> LayerAxes:
-    """Axes of a leaf in an operand that meets the data entry by entry."""
-    return _axes(value, leaf, ())
+def axes_in_sum(eqn: core.JaxprEqn | None, value: Value, leaf: int) -> LayerAxes:
+    """Axes of a leaf in an operand that meets the data entry by entry.
+
+    An axis of one entry that meets a longer one tells outputs not apart.
+    """
+    result = shape_of(eqn.outvars[0]) if eqn is not None and eqn.outvars else ()
+    places = tuple(
+        place
+        for place in value.places
+        if place.along.length > 1 or result[place.along.axis :][:1] in ((), (1,))
+    )
+    return _axes(value._replace(places=places), leaf, ())
 
 
 def axes_in_choice(

@@ -90,7 +90,7 @@ class Walk:
         ]
         self.stacks = StackEvidence(len(self.paths))
         self._used_as_data: frozenset[int] = frozenset()
-        self._choices: dict[int, LayerAxes] = {}
+        self._first_axes: dict[int, LayerAxes] = {}
         self._known: set[tuple[bytes, Kind, str]] = set()
 
     # Requirements.
@@ -159,12 +159,20 @@ class Walk:
             for value in values:
                 if not self.is_data(value):
                     for leaf in sorted(value.leaves):
-                        self._meets(leaf, "shift", latest, axes_in_sum(value, leaf))
+                        self._meets(
+                            leaf, "shift", latest, axes_in_sum(self.eqn, value, leaf)
+                        )
+        elif any(value.chosen for value in values):
+            for value in values:
+                for leaf in value.leaves - value.chosen:
+                    self._first_axes.setdefault(
+                        leaf, axes_in_sum(self.eqn, value, leaf)
+                    )
 
     def choose(self, before: Sequence[Place], after: Sequence[Place]) -> None:
         """Notes that data choose among the entries of a table made of leaves."""
         for leaf, axes in axes_in_choice(before, after).items():
-            self._choices.setdefault(leaf, axes)
+            self._first_axes.setdefault(leaf, axes)
 
     def use_as_data(self, value: Value) -> None:
         """Notes that what data chose is used as data are.
@@ -175,7 +183,7 @@ class Walk:
         if value.chosen and not self.is_data(value):
             for leaf in sorted(value.leaves):
                 role: Role = "weight" if leaf in value.chosen else "shift"
-                axes = self._choices.get(leaf) or axes_in_sum(value, leaf)
+                axes = self._first_axes.get(leaf) or axes_in_sum(self.eqn, value, leaf)
                 self._meets(leaf, role, value, axes)
             self._used_as_data |= value.chosen
 
