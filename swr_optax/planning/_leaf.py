@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import jax
@@ -27,6 +28,19 @@ class Leaf:
             alone, and ``"unused"`` if the network does none of this with it.
         group: of the layer that it belongs to.
         index: position of the slice, if it is one.
+        layer: position in the plan's ``weights`` of the layer that it belongs to:
+            its own for a weight, and for any other leaf that of the weight that
+            last acted on the data that it meets; -1 if it comes before all.
+        input_axes: the axes of a weight over which it is summed with the data:
+            ``(0,)`` of a dense kernel (in, out), ``(0, 1, 2)`` of a convolution's
+            (height, width, in, out), and ``(0,)`` of a table of embeddings that
+            the data look up.  None of a weight that multiplies entry by entry, as
+            a normalisation's scale does, and none of what is no weight.
+        output_axes: the axes of a weight or shift that index what its layer puts
+            out: ``(1,)`` and ``(3,)`` of these kernels, ``(0,)`` of a bias.
+
+    Axes are found by how the leaf first meets the data, whatever its layout, and
+    are those of a slice for a slice.  Where they cannot be followed there are none.
     """
 
     path: str
@@ -34,6 +48,14 @@ class Leaf:
     role: Role
     group: str
     index: int | None = None
+    layer: int = -1
+    input_axes: tuple[int, ...] = ()
+    output_axes: tuple[int, ...] = ()
+
+    @property
+    def fan_in(self) -> int:
+        """How many products go into one output; one if no axis is known to sum."""
+        return math.prod(self.shape[axis] for axis in self.input_axes)
 
     @property
     def name(self) -> str:

@@ -76,6 +76,9 @@ def _checked(read: Any) -> dict[str, Any]:
                 f"weights names leaf {position}, whose role is"
                 f" {leaves[position].role!r}"
             )
+    for row, leaf in enumerate(leaves):
+        own = weights.index(row) if row in weights else None
+        _check_axes(leaf, own, len(weights))
     outputs = tuple(_each(fields["outputs"], "outputs", _string))
     if len({*outputs}) < len(outputs):
         raise ValueError("outputs has a name twice")
@@ -106,7 +109,25 @@ def _leaf(value: Any, name: str) -> Leaf:
         role=_one_of(fields["role"], f"{name}.role", get_args(Role)),
         group=_string(fields["group"], f"{name}.group"),
         index=None if index is None else _whole(index, f"{name}.index"),
+        layer=_whole(fields["layer"], f"{name}.layer", smallest=-1),
+        input_axes=tuple(_each(fields["input_axes"], f"{name}.input_axes", _whole)),
+        output_axes=tuple(_each(fields["output_axes"], f"{name}.output_axes", _whole)),
     )
+
+
+def _check_axes(leaf: Leaf, own: int | None, layers: int) -> None:
+    """A leaf's layer is one of the plan's, and its axes are its own, each once."""
+    if leaf.layer >= layers or own not in (None, leaf.layer):
+        raise ValueError(
+            f"leaf {_shown(leaf.name)} has layer {leaf.layer}, which must be"
+            f" {f'less than {layers}' if own is None else own}"
+        )
+    axes = (*leaf.input_axes, *leaf.output_axes)
+    if len({*axes}) < len(axes) or any(axis >= len(leaf.shape) for axis in axes):
+        raise ValueError(
+            f"leaf {_shown(leaf.name)} of {len(leaf.shape)} dimensions has axes"
+            f" {_shown(str(axes))}, of which one is twice or not there"
+        )
 
 
 def _check_names(leaves: Sequence[Leaf]) -> None:
@@ -170,10 +191,10 @@ def _position(end: int) -> Callable[[Any, str], int]:
     return lambda value, name: _whole(value, name, end - 1)
 
 
-def _whole(value: Any, name: str, largest: int | None = None) -> int:
-    if type(value) is not int or value < 0:
+def _whole(value: Any, name: str, largest: int | None = None, smallest: int = 0) -> int:
+    if type(value) is not int or value < smallest:
         raise ValueError(
-            f"{name} must be a whole number from 0 up, not {_shown(value)}"
+            f"{name} must be a whole number from {smallest} up, not {_shown(value)}"
         )
     if largest is not None and value > largest:
         raise ValueError(f"{name} must be at most {largest}, not {_shown(value)}")

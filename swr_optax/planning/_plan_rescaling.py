@@ -18,6 +18,7 @@ from swr_optax.planning._paths import named_leaves
 from swr_optax.planning._plan import RescalingPlan
 from swr_optax.planning.degrees import (
     Known,
+    LayerAxes,
     Role,
     Value,
     Walk,
@@ -132,9 +133,21 @@ def plan_rescaling(
     groups = _groups(walk, group_fn)
     return RescalingPlan(
         leaves=tuple(
-            dataclasses.replace(leaf, role=role, group=group)
-            for leaf, role, group in zip(
-                walked.leaves, _roles(walked, exponents), groups, strict=True
+            dataclasses.replace(
+                leaf,
+                role=role,
+                group=group,
+                layer=layer,
+                input_axes=axes.inputs,
+                output_axes=axes.outputs,
+            )
+            for leaf, role, group, layer, axes in zip(
+                walked.leaves,
+                _roles(walked, exponents),
+                groups,
+                _layers(walk),
+                _axes(walk),
+                strict=True,
             )
         ),
         weights=tuple(walk.weights),
@@ -318,9 +331,20 @@ def _groups(walk: Walk, group_fn: Callable[[str], str] | None) -> list[str]:
         by_layer = [
             "classifier" if walk.moments[w] > body else "feature" for w in walk.weights
         ]
+    return [by_layer[max(layer, 0)] for layer in _layers(walk)]
+
+
+def _layers(walk: Walk) -> list[int]:
+    """Position of each leaf's layer in ``weights``; -1 if it has none."""
     position_of = {index: position for position, index in enumerate(walk.weights)}
+    return [position_of.get(i, walk.layers.get(i, -1)) for i in range(len(walk.paths))]
+
+
+def _axes(walk: Walk) -> list[LayerAxes]:
+    """Which axes of each leaf are a layer's inputs and outputs."""
+    told = ("weight", "shift")
     return [
-        by_layer[max(position_of.get(i, walk.layers.get(i, 0)), 0)]
+        walk.axes.get(i, LayerAxes()) if walk.roles.get(i) in told else LayerAxes()
         for i in range(len(walk.paths))
     ]
 

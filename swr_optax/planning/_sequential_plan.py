@@ -72,7 +72,8 @@ def sequential_plan(
 
     Returns:
         The plan, as :func:`plan_rescaling` makes it for such a network.  Leaves
-        that no layer names are left alone.
+        that no layer names are left alone.  The last axis of a weight is taken
+        for its ``output_axes`` and the others for its ``input_axes``.
 
     Raises:
         ValueError: if there are no layers, or if a path names no leaf or two
@@ -135,6 +136,9 @@ def sequential_plan(
                 shape=shapes[row],
                 role=roles.get(row, "unused"),
                 group=groups[owner.get(row, 0)],
+                layer=_layer(roles.get(row, "unused"), owner.get(row, -1)),
+                input_axes=_axes(roles.get(row, "unused"), shapes[row])[0],
+                output_axes=_axes(roles.get(row, "unused"), shapes[row])[1],
             )
             for row, (path, _) in enumerate(leaves)
         ),
@@ -149,6 +153,19 @@ def sequential_plan(
             if row not in owner
         ),
     )
+
+
+def _layer(role: Role, owner: int) -> int:
+    """Position of a leaf's layer; a running statistic measures the one before."""
+    return owner - 1 if role == "statistic" else owner
+
+
+def _axes(role: Role, shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+    """Axes of inputs and outputs, by convention: the last one is of outputs."""
+    axes = tuple(range(len(shape)))
+    if role == "weight":
+        return axes[:-1], axes[-1:]
+    return (), axes if role == "shift" else ()
 
 
 def _layers(layers: Sequence[SequentialLayer | Sequence[Any] | str]) -> list[Any]:

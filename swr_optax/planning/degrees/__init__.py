@@ -4,6 +4,7 @@ Start with ``_values.py``, which says what is known of a value, and ``_rules.py`
 ``_primitives.py`` is the table and ``_traversal.py`` the walk.
 """
 
+from swr_optax.planning.degrees._places import LayerAxes
 from swr_optax.planning.degrees._stacks import leaf_value, whole
 from swr_optax.planning.degrees._traversal import INNER, walk_network
 from swr_optax.planning.degrees._values import Degree, Known, Requirement, Value
@@ -13,6 +14,7 @@ __all__ = [
     "INNER",
     "Degree",
     "Known",
+    "LayerAxes",
     "Requirement",
     "Role",
     "Value",

@@ -8,6 +8,7 @@ from jax.extend import core
 import jax.numpy as jnp
 
 from swr_optax.planning.degrees._numbers import dtype_of, is_scale_free
+from swr_optax.planning.degrees._places import places_of_results
 from swr_optax.planning.degrees._primitives import INDICES_SECOND, Primitive
 from swr_optax.planning.degrees._rules import cast, keep, product, quotient
 from swr_optax.planning.degrees._slices import SliceAxis
@@ -51,6 +52,10 @@ def _result(
         epsilons = operands[0].epsilons
     contents = operands[primitive.contents]
     choosers = [v for v in operands if not any(v is c for c in contents)]
+    positions = range(len(operands))[primitive.contents]
+    places = places_of_results(
+        eqn, primitive.follow, list(zip(positions, contents, strict=True))
+    )
     numbers = primitive.numbers(eqn, [value.numbers for value in contents])
     data = any(walk.is_data(value) for value in contents)
     leaves = frozenset[int]().union(*(value.leaves for value in contents))
@@ -69,6 +74,7 @@ def _result(
         leaves = chosen = frozenset()
     elif by_data:
         data, chosen = data or not leaves, leaves
+        walk.choose([place for value in contents for place in value.places], places)
     if is_scale_free(numbers):
         degree, leaves, chosen = walk.zero, frozenset(), frozenset()
     if data:
@@ -84,6 +90,7 @@ def _result(
         influences=influences_of(operands),
         epsilons=epsilons,
         axes=_axes_of_results(walk, eqn, primitive, operands),
+        places=places if leaves else (),
     )
 
 

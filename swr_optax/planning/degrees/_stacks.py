@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from jax.extend import core
 
 from swr_optax.planning.degrees._numbers import only_number, union
+from swr_optax.planning.degrees._places import moved, places_of
 from swr_optax.planning.degrees._primitives import Primitive
 from swr_optax.planning.degrees._slices import SliceAxis, taken
 from swr_optax.planning.degrees._values import (
     Known,
+    Place,
     Stack,
     Value,
     alike,
@@ -19,11 +21,16 @@ from swr_optax.planning.degrees._values import (
 from swr_optax.planning.degrees._walk import Walk
 
 
-def leaf_value(walk: Walk, row: int | slice) -> Known:
-    """What is known of a leaf at the start."""
+def leaf_value(walk: Walk, row: int | slice, shape: tuple[int, ...] = ()) -> Known:
+    """What is known of a leaf, whose axes may be followed, at the start."""
     if isinstance(row, int):
-        return walk.leaves[row]
-    slices = tuple(walk.leaves[row])
+        return walk.leaves[row]._replace(places=places_of(row, shape))
+    slices = tuple(
+        value._replace(places=places_of(leaf, shape[1:], behind=1))
+        for leaf, value in zip(
+            range(len(walk.leaves))[row], walk.leaves[row], strict=True
+        )
+    )
     return Stack(slices, SliceAxis(axis=0, length=len(slices)))
 
 
@@ -73,8 +80,9 @@ def parts_of(eqn: core.JaxprEqn, operands: Sequence[Known]) -> list[Known] | Non
     ranges = taken(eqn, stack.along, starts)
     if ranges is None:
         return None
+    gone = eqn.primitive.name == "unstack"
     return [
-        stack.slices[indices[0]]
+        _without_axis(stack.slices[indices[0]], stack.along.axis, gone)
         if len(indices) == 1
         else Stack(
             tuple(stack.slices[i] for i in indices),
@@ -82,6 +90,19 @@ def parts_of(eqn: core.JaxprEqn, operands: Sequence[Known]) -> list[Known] | Non
         )
         for indices in ranges
     ]
+
+
+def _without_axis(value: Value, axis: int, gone: bool) -> Value:
+    """A slice whose axes behind the one of the slices move up if that is gone."""
+    if not gone:
+        return value
+    places = tuple(
+        place._replace(along=place.along._replace(axis=place.along.axis - 1))
+        if place.along.axis > axis
+        else place
+        for place in value.places
+    )
+    return value._replace(places=places)
 
 
 def all_in_one(walk: Walk, first: Value, values: Sequence[Value]) -> Value:
@@ -100,7 +121,13 @@ def all_in_one(walk: Walk, first: Value, values: Sequence[Value]) -> Value:
         influences=influences_of(values),
         epsilons=(),
         axes=(),
+        places=() if data else _united(values),
     )
+
+
+def _united(values: Sequence[Value]) -> tuple[Place, ...]:
+    """All places of some values, each once."""
+    return tuple(dict.fromkeys(place for value in values for place in value.places))
 
 
 def taken_apart(walk: Walk, known: Known, length: int) -> Sequence[Known]:
@@ -108,35 +135,45 @@ def taken_apart(walk: Walk, known: Known, length: int) -> Sequence[Known]:
     if isinstance(known, Value):
         return [_with_axes_moved(known, -1)] * length
     if known.along == SliceAxis(0, length):
-        return known.slices
+        return [_with_axes_moved(value, -1) for value in known.slices]
     if known.along.axis == 0:
-        return [whole(walk, known)] * length
-    inside = known.along._replace(axis=known.along.axis - 1)
-    return [known._replace(along=inside)] * length
+        return [_with_axes_moved(whole(walk, known), -1)] * length
+    return [_with_stack_moved(known, -1)] * length
 
 
 def put_together(walk: Walk, parts: Sequence[Known]) -> Known:
     """The array that a scan makes of the parts, along a new first axis."""
     first = parts[0]
     if isinstance(first, Stack) and all(alike(part, first) for part in parts):
-        return first._replace(along=first.along._replace(axis=first.along.axis + 1))
+        return _with_stack_moved(first, 1)
     values = tuple(whole(walk, part) for part in parts)
     walk.add(values)
     # A state that starts as zero has no scale of its own in its first slice.
     bound = [value for value in values if not value.scale_free] or list(values)
     if all((value.degree == bound[0].degree).all() for value in bound):
         together = all_in_one(walk, bound[0], values)
-        return together._replace(axes=_with_axes_moved(bound[0], 1).axes)
-    return Stack(values, SliceAxis(0, len(values)))
+        return together._replace(
+            axes=_with_axes_moved(bound[0], 1).axes, places=moved(together, 1)
+        )
+    return Stack(
+        tuple(_with_axes_moved(value, 1) for value in values),
+        SliceAxis(0, len(values)),
+    )
+
+
+def _with_stack_moved(stack: Stack, by: int) -> Stack:
+    """Slices of an array without its first axis, or with one in front."""
+    along = stack.along._replace(axis=stack.along.axis + by)
+    return Stack(tuple(_with_axes_moved(v, by) for v in stack.slices), along)
 
 
 def _with_axes_moved(value: Value, by: int) -> Value:
     """Without the first axis, or with one in front."""
-    if not value.axes:
+    if not (value.axes or value.places):
         return value
-    moved = tuple(
+    axes = tuple(
         (along._replace(axis=along.axis + by), leaf)
         for along, leaf in value.axes
         if along.axis + by >= 0
     )
-    return value._replace(axes=moved)
+    return value._replace(axes=axes, places=moved(value, by))

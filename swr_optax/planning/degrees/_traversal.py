@@ -15,6 +15,7 @@ from swr_optax.planning.degrees._numbers import (
     numbers_in,
     union,
 )
+from swr_optax.planning.degrees._places import places_of_results
 from swr_optax.planning.degrees._primitives import IDENTITIES, PRIMITIVES, UNKNOWN
 from swr_optax.planning.degrees._rules import meet, must_agree
 from swr_optax.planning.degrees._slices import SliceAxis, shape_of
@@ -54,7 +55,7 @@ def walk_network(
         observer: is called after each equation.
     """
     leaves = [
-        with_first_axis(leaf_value(walk, row), shape_of(var), position)
+        with_first_axis(leaf_value(walk, row, shape_of(var)), shape_of(var), position)
         for position, (row, var) in enumerate(
             zip(rows, jaxpr.jaxpr.invars, strict=False)
         )
@@ -119,9 +120,13 @@ class _Traversal:
             values = [whole(walk, known) for known in operands]
             walk.add(values)
             if any((value.degree != values[0].degree).any() for value in values):
-                return [
-                    Stack(tuple(values), SliceAxis(eqn.params["axis"], len(values)))
-                ]
+                slices = tuple(
+                    value._replace(
+                        places=places_of_results(eqn, primitive.follow, [(k, value)])
+                    )
+                    for k, value in enumerate(values)
+                )
+                return [Stack(slices, SliceAxis(eqn.params["axis"], len(values)))]
 
         ranks = [len(shape_of(atom)) for atom in eqn.invars]
         along = axis_of_results(eqn, primitive, operands)
@@ -170,9 +175,11 @@ def _shard_map(
     self: _Traversal, eqn: core.JaxprEqn, operands: Sequence[Known]
 ) -> list[Known]:
     """Inside, arrays are parts of what they are outside, so slices are not followed."""
-    values = [whole(self.walk, known)._replace(axes=()) for known in operands]
+    values = [
+        whole(self.walk, known)._replace(axes=(), places=()) for known in operands
+    ]
     results = self.run(eqn.params["jaxpr"], values)
-    return [whole(self.walk, known)._replace(axes=()) for known in results]
+    return [whole(self.walk, known)._replace(axes=(), places=()) for known in results]
 
 
 def _scan(

@@ -58,6 +58,20 @@ class Epsilon(NamedTuple):
     exact: Requirement
 
 
+class Place(NamedTuple):
+    """Where an axis of a leaf is found in an array.
+
+    Attributes:
+        leaf: the leaf.
+        axis: its axis; of a slice for a slice of a stack.
+        along: where it is now.  An axis that was split has a place for each part.
+    """
+
+    leaf: int
+    axis: int
+    along: SliceAxis
+
+
 class Value(NamedTuple):
     """What is known of an array that has one scale.
 
@@ -73,6 +87,7 @@ class Value(NamedTuple):
         epsilons: small constants in it, of which it is not yet known what they
             are for.
         axes: where the first axes of leaves are found in it.
+        places: where the axes of the leaves that it is made of are found in it.
         rank: its number of dimensions, as the equation at hand finds it.
     """
 
@@ -86,6 +101,7 @@ class Value(NamedTuple):
     influences: int = 0
     epsilons: tuple[Epsilon, ...] = ()
     axes: tuple[tuple[SliceAxis, int], ...] = ()
+    places: tuple[Place, ...] = ()
     rank: int = 0
 
     @property

@@ -11,8 +11,20 @@ from jax.extend import core
 import numpy as np
 
 from swr_optax.planning.degrees._numbers import only_number
+from swr_optax.planning.degrees._places import (
+    LayerAxes,
+    axes_in_choice,
+    axes_in_product,
+    axes_in_sum,
+)
 from swr_optax.planning.degrees._stack_evidence import StackEvidence
-from swr_optax.planning.degrees._values import Degree, Kind, Requirement, Value
+from swr_optax.planning.degrees._values import (
+    Degree,
+    Kind,
+    Place,
+    Requirement,
+    Value,
+)
 
 Role = Literal["weight", "shift", "statistic", "frozen", "unused"]
 """What a leaf is to the network; see :class:`swr_optax.RescalingPlan`."""
@@ -44,6 +56,7 @@ class Walk:
         ranks: number of dimensions of the data that a weight first acts on.
         layers: for a leaf that is not a weight, the position in ``weights`` of
             the layer that it belongs to (-1: it comes before all of them).
+        axes: which axes of a weight or shift are its layer's inputs and outputs.
         moments: at which equation a weight first acts; layers side by side act
             at the same.
         calls: names of the functions that the run is inside of.
@@ -61,6 +74,7 @@ class Walk:
     weights: list[int] = dataclasses.field(default_factory=list)
     ranks: dict[int, int] = dataclasses.field(default_factory=dict)
     layers: dict[int, int] = dataclasses.field(default_factory=dict)
+    axes: dict[int, LayerAxes] = dataclasses.field(default_factory=dict)
     moments: dict[int, int] = dataclasses.field(default_factory=dict)
     calls: list[str] = dataclasses.field(default_factory=list)
     eqn: core.JaxprEqn | None = None
@@ -76,6 +90,7 @@ class Walk:
         ]
         self.stacks = StackEvidence(len(self.paths))
         self._used_as_data: frozenset[int] = frozenset()
+        self._first_axes: dict[int, LayerAxes] = {}
         self._known: set[tuple[bytes, Kind, str]] = set()
 
     # Requirements.
@@ -130,10 +145,11 @@ class Walk:
                     self.use_as_data(left)
                 if related or not left.chosen:
                     self.use_as_data(right)
-        for value, other in ((left, right), (right, left)):
+        for k, (value, other) in enumerate(((left, right), (right, left))):
             if self.is_data(other) and not self.is_data(value):
                 for leaf in sorted(value.leaves):
-                    self._meets(leaf, "weight", other)
+                    axes = axes_in_product(self.eqn, k, value, leaf)
+                    self._meets(leaf, "weight", other, axes)
 
     def add(self, values: Sequence[Value]) -> None:
         """Notes that leaves may meet the data in a sum."""
@@ -143,7 +159,20 @@ class Walk:
             for value in values:
                 if not self.is_data(value):
                     for leaf in sorted(value.leaves):
-                        self._meets(leaf, "shift", latest)
+                        self._meets(
+                            leaf, "shift", latest, axes_in_sum(self.eqn, value, leaf)
+                        )
+        elif any(value.chosen for value in values):
+            for value in values:
+                for leaf in value.leaves - value.chosen:
+                    self._first_axes.setdefault(
+                        leaf, axes_in_sum(self.eqn, value, leaf)
+                    )
+
+    def choose(self, before: Sequence[Place], after: Sequence[Place]) -> None:
+        """Notes that data choose among the entries of a table made of leaves."""
+        for leaf, axes in axes_in_choice(before, after).items():
+            self._first_axes.setdefault(leaf, axes)
 
     def use_as_data(self, value: Value) -> None:
         """Notes that what data chose is used as data are.
@@ -154,14 +183,16 @@ class Walk:
         if value.chosen and not self.is_data(value):
             for leaf in sorted(value.leaves):
                 role: Role = "weight" if leaf in value.chosen else "shift"
-                self._meets(leaf, role, value)
+                axes = self._first_axes.get(leaf) or axes_in_sum(self.eqn, value, leaf)
+                self._meets(leaf, role, value, axes)
             self._used_as_data |= value.chosen
 
-    def _meets(self, leaf: int, role: Role, data: Value) -> None:
+    def _meets(self, leaf: int, role: Role, data: Value, axes: LayerAxes) -> None:
         role = self.told.get(leaf, role)
         before = self.roles.get(leaf)
         if before is None or (before, role) == ("shift", "weight"):
             self.roles[leaf] = role
+            self.axes[leaf] = axes if role == "weight" else axes._replace(inputs=())
             if role == "weight":
                 self.weights.append(leaf)
                 self.moments[leaf] = self.moment
