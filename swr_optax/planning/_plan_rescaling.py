@@ -26,6 +26,7 @@ from swr_optax.planning.degrees import (
     walk_network,
     whole,
 )
+from swr_optax.planning.units import Program, find_units
 
 UNMET = 1e-6
 """A requirement that E misses by more than this is reported."""
@@ -130,26 +131,33 @@ def plan_rescaling(
     exponents = solve_exponents(
         np.reshape(rows, (-1, len(walk.paths))), walk.weights, priority
     )
-    groups = _groups(walk, group_fn)
+    leaves = tuple(
+        dataclasses.replace(
+            leaf,
+            role=role,
+            group=group,
+            layer=layer,
+            input_axes=axes.inputs,
+            output_axes=axes.outputs,
+        )
+        for leaf, role, group, layer, axes in zip(
+            walked.leaves,
+            _roles(walked, exponents),
+            _groups(walk, group_fn),
+            _layers(walk),
+            _axes(walk),
+            strict=True,
+        )
+    )
+    found = find_units(
+        Program(network.jaxpr),
+        leaves,
+        walked.rows,
+        network.parameters,
+        [name is None for name in network.outputs],
+    )
     return RescalingPlan(
-        leaves=tuple(
-            dataclasses.replace(
-                leaf,
-                role=role,
-                group=group,
-                layer=layer,
-                input_axes=axes.inputs,
-                output_axes=axes.outputs,
-            )
-            for leaf, role, group, layer, axes in zip(
-                walked.leaves,
-                _roles(walked, exponents),
-                groups,
-                _layers(walk),
-                _axes(walk),
-                strict=True,
-            )
-        ),
+        leaves=leaves,
         weights=tuple(walk.weights),
         parameters=sum(leaf.role != "statistic" for leaf in walked.leaves),
         exponents=exponents,
@@ -164,6 +172,7 @@ def plan_rescaling(
         unmet=_unmet(walk, exponents),
         approximations=_approximations(walk, exponents),
         left_alone=_left_alone(walked, exponents),
+        units=tuple(each.units for each in found),
     )
 
 
@@ -208,11 +217,14 @@ class _Walked(NamedTuple):
     Attributes:
         walk: the requirements and roles.
         leaves: the plan's leaves, without groups; roles are those that were given.
+        rows: for each of the network's leaves which of these it is; a slice for
+            a stack.
         outputs: what is known of each output, by name.
     """
 
     walk: Walk
     leaves: list[Leaf]
+    rows: list[int | slice]
     outputs: dict[str, Value]
 
 
@@ -279,7 +291,7 @@ def _walk_once(
             value = walk.settled(whole(walk, known, f"returned in {name!r}"))
             walk.use_as_data(value)
             outputs[name] = value
-    return _Walked(walk, leaves, outputs)
+    return _Walked(walk, leaves, rows, outputs)
 
 
 def _require_same_scale(walk: Walk, given: Known, updated: Known) -> None:

@@ -1,0 +1,7 @@
+"""Hidden units: which there are, what holds a slice for each, what they put out."""
+
+from swr_optax.planning.units._find_units import FoundUnits, find_units
+from swr_optax.planning.units._program import Program
+from swr_optax.planning.units._units import Units, UnitSlices
+
+__all__ = ["FoundUnits", "Program", "UnitSlices", "Units", "find_units"]
