@@ -17,10 +17,13 @@ from swr_optax.planning import (
     Leaf,
     RescalingPlan,
     SequentialLayer,
+    Units,
+    UnitSlices,
     check,
     plan_rescaling,
     rescale,
     sequential_plan,
+    with_activations,
 )
 
 __version__ = "0.1.0"
@@ -31,6 +34,8 @@ __all__ = [
     "RescalingPlan",
     "SequentialLayer",
     "SoftWeightRescalingState",
+    "UnitSlices",
+    "Units",
     "check",
     "l2_init",
     "metrics",
@@ -43,4 +48,5 @@ __all__ = [
     "sequential_plan",
     "shrink_and_perturb",
     "soft_weight_rescaling",
+    "with_activations",
 ]

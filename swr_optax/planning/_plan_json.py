@@ -148,8 +148,10 @@ def _check_slices(
     shape = leaves[place.leaf].shape if place.leaf < len(leaves) else ()
     end = shape[place.axis] if place.axis < len(shape) else 0
     length = place.stop - place.start
-    if not (0 < length and place.stop <= end) or place.inner < 1 or length % (
-        count * place.inner
+    if (
+        not (length > 0 and place.stop <= end)
+        or place.inner < 1
+        or length % (count * place.inner)
     ):
         raise ValueError(f"{name} holds slices that its leaf does not have")
 

@@ -7,14 +7,12 @@ import dataclasses
 from typing import Any, Literal, NamedTuple, get_args
 
 import jax
-from jax.extend import core
 import jax.numpy as jnp
 import numpy as np
 
 from swr_optax.planning._constraints import Priority, solve_exponents, without_noise
-from swr_optax.planning._leaf import Leaf, check_inexact, leaf_slices
-from swr_optax.planning._outputs import output_names
-from swr_optax.planning._paths import named_leaves
+from swr_optax.planning._leaf import Leaf, leaf_slices
+from swr_optax.planning._network import Network, trace
 from swr_optax.planning._plan import RescalingPlan
 from swr_optax.planning.degrees import (
     Known,
@@ -118,7 +116,7 @@ def plan_rescaling(
         raise ValueError(
             f"priority must be one of {get_args(Priority)}, not {priority!r}"
         )
-    network = _trace(fn, params, stats, inputs)
+    network = trace(fn, params, stats, inputs)
     walked = _walk(network, exclude, role_fn)
     walk, outputs = walked.walk, walked.outputs
     for name in keep_outputs:
@@ -176,39 +174,7 @@ def plan_rescaling(
     )
 
 
-# The network, and the walk through it.
-
-
-class _Network(NamedTuple):
-    """A network's jaxpr with the names of what goes in and comes out.
-
-    Attributes:
-        jaxpr: its first arguments are the leaves, the others the inputs.
-        leaves: path and value, or shape, of each leaf: parameters, then statistics.
-        parameters: how many of the leaves are parameters.
-        outputs: name of each output; None for an updated statistic.
-    """
-
-    jaxpr: core.ClosedJaxpr
-    leaves: list[tuple[str, Any]]
-    parameters: int
-    outputs: list[str | None]
-
-
-def _trace(
-    fn: Callable[..., Any], params: Any, stats: Any, inputs: Sequence[Any]
-) -> _Network:
-    param_leaves = named_leaves(params)
-    for path, leaf in param_leaves:
-        check_inexact(path, leaf)
-    trees = (params,) if stats is None else (params, stats)
-    jaxpr, shapes = jax.make_jaxpr(fn, return_shape=True)(*trees, *inputs)
-    return _Network(
-        jaxpr,
-        param_leaves + named_leaves(stats),
-        len(param_leaves),
-        output_names(shapes, stats),
-    )
+# The walk through the network.
 
 
 class _Walked(NamedTuple):
@@ -229,7 +195,7 @@ class _Walked(NamedTuple):
 
 
 def _walk(
-    network: _Network,
+    network: Network,
     exclude: Callable[[str], bool] | None,
     role_fn: Callable[[str], Role | None] | None,
 ) -> _Walked:
@@ -253,7 +219,7 @@ def _walk(
 
 
 def _walk_once(
-    network: _Network,
+    network: Network,
     stacks: Sequence[int],
     noise_is_data: bool,
     exclude: Callable[[str], bool] | None,

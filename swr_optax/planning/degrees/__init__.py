@@ -6,7 +6,7 @@ Start with ``_values.py``, which says what is known of a value, and ``_rules.py`
 
 from swr_optax.planning.degrees._places import LayerAxes
 from swr_optax.planning.degrees._primitives import IDENTITIES, PRIMITIVES, UNKNOWN
-from swr_optax.planning.degrees._slices import SliceAxis, shape_of
+from swr_optax.planning.degrees._slices import SliceAxis, shape_of, without_axes
 from swr_optax.planning.degrees._stacks import leaf_value, whole
 from swr_optax.planning.degrees._traversal import INNER, walk_network
 from swr_optax.planning.degrees._values import Degree, Known, Requirement, Value
@@ -29,4 +29,5 @@ __all__ = [
     "shape_of",
     "walk_network",
     "whole",
+    "without_axes",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 import dataclasses
 import math
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ from jax.extend import core
 import numpy as np
 
 from swr_optax.planning._leaf import Leaf
-from swr_optax.planning.degrees import IDENTITIES, PRIMITIVES, UNKNOWN
+from swr_optax.planning.degrees import IDENTITIES, PRIMITIVES, UNKNOWN, shape_of
 from swr_optax.planning.units._program import Program, Step
 from swr_optax.planning.units._spots import (
     Mixed,
@@ -123,21 +123,29 @@ class _Network:
             for output, statistic in zip(program.outputs, statistics_out, strict=True)
             if isinstance(output, int) and not statistic
         )
+        # Each updated statistic is for the statistic of its turn.
+        updated = [
+            output
+            for output, statistic in zip(program.outputs, statistics_out, strict=True)
+            if statistic
+        ]
+        self.updates: dict[int, list[int]] = {}
+        for output, given in zip(updated, program.inputs[parameters:], strict=False):
+            if isinstance(output, int):
+                self.updates.setdefault(output, []).append(given)
         # What a call returns is the value inside, under another number.
         self.aliases: dict[int, list[int]] = {}
         for outside, inside in program.same.items():
             if isinstance(inside, int):
                 self.aliases.setdefault(inside, []).append(outside)
-        pending = program.equations()
-        for step in pending:
+        for step in program.equations():
             for k, operand in enumerate(step.operands):
                 if isinstance(operand, int):
                     self.uses.setdefault(operand, []).append((step, k))
+                    if self.source(operand) in self.data:
+                        self.data.update(step.results)
             for k, result in enumerate(step.results):
                 self.made[result] = step, k
-            given = [self.source(o) for o in step.operands if isinstance(o, int)]
-            if not self.data.isdisjoint(given):
-                self.data.update(step.results)
 
     def source(self, number: int) -> int:
         """The number of the same value where it is made."""
@@ -184,6 +192,8 @@ class _Group:
             for name in network.names(node.number):
                 if name in network.outputs:
                     raise Mixed
+                for statistic in network.updates.get(name, []):
+                    self._note(statistic, node.spot)
                 for step, operand in network.uses.get(name, []):
                     self._go_into(node, step, operand)
 
@@ -214,9 +224,10 @@ class _Group:
         if name in SUMS and node.spot.along.axis in eqn.params["axes"]:
             self.mixed |= self.network.is_data(node.number)
             return
-        for result, spot in zip(step.results, after(eqn, operand, node.spot), strict=True):
-            if spot is not None:
-                self._note(result, spot)
+        reached = after(eqn, operand, node.spot)
+        for result, there in zip(step.results, reached, strict=True):
+            if there is not None:
+                self._note(result, there)
 
     def _sum_over(self, node: Node, other: Node) -> None:
         """Notes a product that sums over the units."""
@@ -296,15 +307,14 @@ class _Group:
             if place is None:
                 continue
             row = rows[place]
-            if isinstance(row, slice) or (node in made) == (node in summed):
+            statistic = place >= network.parameters
+            once = (node in made) != (node in summed)
+            if isinstance(row, slice) or not (statistic or once):
                 raise Mixed
             side = "outgoing" if node in summed else "incoming"
-            if place >= network.parameters:
-                side = "statistics"
+            side = "statistics" if statistic else side
             (axis, _, inner), start, stop = node.spot
-            sides.setdefault(side, []).append(
-                UnitSlices(row, axis, inner, start, stop)
-            )
+            sides.setdefault(side, []).append(UnitSlices(row, axis, inner, start, stop))
         _check_apart([slices for side in sides.values() for slices in side])
         if not (reads and sides.get("incoming") and sides.get("outgoing")):
             raise Mixed
@@ -320,7 +330,8 @@ class _Group:
 
     def _is_behind_nonlinearity(self, read: Node) -> bool:
         return any(
-            node in self.nonlinear and (_others(self, node) > 1 or _others(self, read) == 1)
+            node in self.nonlinear
+            and (_others(self, node) > 1 or _others(self, read) == 1)
             for node in self._ancestors([read])
         )
 
@@ -348,8 +359,8 @@ class _Group:
         return tuple(found)
 
 
-LAYOUT = frozenset(["convert_element_type", "reshape", "squeeze", "transpose"])
-"""What changes no number of a value (but for rounding)."""
+LAYOUT = frozenset(["convert_element_type", "pad", "reshape", "squeeze", "transpose"])
+"""What changes no number of a value, but for rounding and padding."""
 
 
 def _others(group: _Group, node: Node) -> int:
@@ -371,12 +382,12 @@ def _is_same_for_all(eqn: core.JaxprEqn, spot: Spot) -> bool:
             dimensions = tuple(eqn.params["broadcast_dimensions"])
             if axis not in dimensions:
                 return True
-            return eqn.invars[0].aval.shape[dimensions.index(axis)] == 1
+            return shape_of(eqn.invars[0])[dimensions.index(axis)] == 1
         case "iota":
             return eqn.params["dimension"] != axis
         case "pad":
             low = eqn.params["padding_config"][axis][0]
-            end = low + eqn.invars[0].aval.shape[axis]
+            end = low + shape_of(eqn.invars[0])[axis]
             return spot.stop <= low or end <= spot.start
     return False
 

@@ -9,7 +9,16 @@ from typing import NamedTuple
 from jax.extend import core
 import numpy as np
 
-from swr_optax.planning.degrees import PRIMITIVES, UNKNOWN, SliceAxis, shape_of
+from swr_optax.planning.degrees import (
+    PRIMITIVES,
+    UNKNOWN,
+    SliceAxis,
+    shape_of,
+    without_axes,
+)
+
+ACROSS = frozenset(["psum", "pmax", "pmin"])
+"""Reductions over mapped axes, which a batched axis of the array may have become."""
 
 
 class Spot(NamedTuple):
@@ -51,7 +60,10 @@ def after(eqn: core.JaxprEqn, operand: int, spot: Spot) -> list[Spot | None]:
         ends = itertools.accumulate(map(int, eqn.params["sizes"]), initial=0)
         return [_cut(spot, *ends_) for ends_ in itertools.pairwise(ends)]
     if name == "slice" and shape_of(eqn.outvars[0])[axis] != shape[axis]:
-        start, stop = eqn.params["start_indices"][axis], eqn.params["limit_indices"][axis]
+        start, stop = (
+            eqn.params["start_indices"][axis],
+            eqn.params["limit_indices"][axis],
+        )
         if (eqn.params["strides"] or [1] * len(shape))[axis] != 1:
             raise Mixed
         return [_cut(spot, start, stop)]
@@ -60,7 +72,10 @@ def after(eqn: core.JaxprEqn, operand: int, spot: Spot) -> list[Spot | None]:
         if min(low, high) < 0 or interior:
             raise Mixed
         return [_shifted(spot, low)]
-    follow = PRIMITIVES.get(name, UNKNOWN).follow
+    if name in ACROSS and len(eqn.invars) == 1:  # Axes of the array have numbers.
+        follow = without_axes("axes")
+    else:
+        follow = PRIMITIVES.get(name, UNKNOWN).follow
     if spot == Spot(spot.along, 0, shape[axis]):
         along = follow(eqn, operand, spot.along)
         if along is None:
@@ -107,7 +122,11 @@ def _candidates(
         shift = int(eqn.params["start_indices"][axis])
     elif name == "pad":
         shift = -int(eqn.params["padding_config"][axis][0])
-    if axis < len(shape) and 0 <= spot.start + shift and spot.stop + shift <= shape[axis]:
+    if (
+        axis < len(shape)
+        and spot.start + shift >= 0
+        and spot.stop + shift <= shape[axis]
+    ):
         yield _shifted(spot, shift)
     for axis, size in enumerate(shape):
         for inner in range(1, size // length + 1):
@@ -135,14 +154,18 @@ def partner(eqn: core.JaxprEqn, operand: int, spot: Spot) -> tuple[int, Spot] | 
         contracting, _ = eqn.params["dimension_numbers"]
         if axis in contracting[operand]:
             other = contracting[1 - operand][tuple(contracting[operand]).index(axis)]
-            return 1 - operand, spot._replace(along=spot.along._replace(axis=int(other)))
+            return 1 - operand, spot._replace(
+                along=spot.along._replace(axis=int(other))
+            )
     if eqn.primitive.name == "conv_general_dilated" and operand < 2:
         numbers = eqn.params["dimension_numbers"]
         features = numbers.lhs_spec[1], numbers.rhs_spec[1]
         grouped = eqn.params["feature_group_count"] * eqn.params["batch_group_count"]
         if axis == features[operand] and grouped == 1:
             other = features[1 - operand]
-            return 1 - operand, spot._replace(along=spot.along._replace(axis=int(other)))
+            return 1 - operand, spot._replace(
+                along=spot.along._replace(axis=int(other))
+            )
     return None
 
 
