@@ -83,8 +83,7 @@ def find_units(
         for k, row in enumerate(rows)
         if isinstance(row, int) and leaves[row].role in ("weight", "frozen")
         for shape in [leaves[row].shape]
-        for axis in leaves[row].output_axes
-        if leaves[row].input_axes and shape[axis] > 1
+        for axis in _only_output(leaves[row])
     ]
     found: list[FoundUnits] = []
     seen: set[Node] = set()
@@ -98,6 +97,15 @@ def find_units(
         except Mixed:
             continue
     return found
+
+
+def _only_output(leaf: Leaf) -> list[int]:
+    """The axis of which each entry is one output, if there is one.
+
+    A head of attention is no unit: it is many.
+    """
+    axes = [axis for axis in leaf.output_axes if leaf.shape[axis] > 1]
+    return axes if leaf.input_axes and len(axes) == 1 else []
 
 
 class _Network:
