@@ -46,7 +46,7 @@ def norms_of_weights(
     squares: list[jax.Array] = []
     position: dict[int, int] = {}
     for leaf, place in zip(leaves, places, strict=True):
-        rows = _rows(place)
+        rows = rows_of(place)
         if leaf is None or weights.isdisjoint(rows):
             continue
         position.update(zip(rows, itertools.count(len(position)), strict=False))
@@ -102,7 +102,7 @@ class _Debts:
         for leaf, place in zip(leaves, places, strict=True):
             epsilon = 0.0 if place is None else float(jnp.finfo(leaf.dtype).eps)
             if epsilon > FULL_PRECISION:
-                follows = exponents[[*_rows(place)]].any(axis=0)
+                follows = exponents[[*rows_of(place)]].any(axis=0)
                 survives = np.where(follows, SURVIVING_EPSILONS * epsilon, 0.0)
                 self.thresholds = np.maximum(self.thresholds, survives)
         identity = np.eye(len(plan.layers))
@@ -252,7 +252,7 @@ def soft_weight_rescaling(
     resets = _steps(reset_steps)
 
     def init_fn(params: optax.Params) -> SoftWeightRescalingState:
-        if _is_placeholder(params):
+        if is_placeholder(params):
             norms = jnp.zeros(len(plan.layers))
         else:
             places = plan.match_params(params)
@@ -293,7 +293,7 @@ def soft_weight_rescaling(
                 lambda: (references, owed),
             )
         moved = [
-            None if place is None or change is None else _widened(leaf) + change
+            None if place is None or change is None else widened(leaf) + change
             for place, leaf, change in zip(places, leaves, changes, strict=True)
         ]
         log_scalers, owed = _Debts(exponents, leaves, places, plan).settle(
@@ -429,7 +429,7 @@ def _steps(reset_steps: Any) -> np.ndarray:
 # Its parameters.
 
 
-def _rows(place: Place) -> range:
+def rows_of(place: Place) -> range:
     """The rows of the plan that an array has."""
     if place is None:
         return range(0)
@@ -438,7 +438,7 @@ def _rows(place: Place) -> range:
     return range(place, place + 1)
 
 
-def _widened(leaf: jax.Array) -> jax.Array:
+def widened(leaf: jax.Array) -> jax.Array:
     """At least float32: a small factor does not survive in 16 bits."""
     return leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32))
 
@@ -451,7 +451,7 @@ def _connected(edges: np.ndarray) -> np.ndarray:
     return reached
 
 
-def _is_placeholder(params: optax.Params) -> bool:
+def is_placeholder(params: optax.Params) -> bool:
     """Whether :func:`optax.tree.map_params` asks what in the state is parameters."""
     containers = (dict, list, tuple, type(None))
     return not jax.tree.leaves(params) and not isinstance(params, containers)
@@ -461,7 +461,7 @@ def _check_masked(
     plan: RescalingPlan, exponents: np.ndarray, places: Sequence[Place]
 ) -> None:
     """Refuses to scale a weight if what has to follow it is masked out."""
-    present = {row for place in places for row in _rows(place)}
+    present = {row for place in places for row in rows_of(place)}
     for row, leaf in enumerate(plan.leaves[: plan.parameters]):
         followed = () if row in present else np.flatnonzero(exponents[row])
         for weight in (plan.weights[layer] for layer in followed):

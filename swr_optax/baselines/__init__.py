@@ -1,11 +1,62 @@
-"""Other methods that keep networks plastic, with which SWR is compared.
+"""Other remedies against loss of plasticity, to compare with SWR or chain with it.
 
-Each acts on the parameters' distance from their initial values: at every step
-(:func:`l2_init`) or when the data change (the others).
+A remedy is one file, with the paper that it is from.  Those in ``every_step`` are
+transformations and those in ``at_changes`` functions of the parameters, for when
+the data change.
 """
 
-from swr_optax.baselines._l2_init import L2InitState, l2_init
-from swr_optax.baselines._resets import reset_all, reset_head
-from swr_optax.baselines._shrink_and_perturb import shrink_and_perturb
+from swr_optax.baselines.at_changes import (
+    fire,
+    reset_all,
+    reset_head,
+    shrink_and_perturb,
+)
+from swr_optax.baselines.every_step import (
+    HareAndTortoiseState,
+    L2DirectionsState,
+    L2InitState,
+    OrthogonalDecayState,
+    ProjectNormsState,
+    ShrinkAndPerturbEachStepState,
+    SpectralRegularizationState,
+    UPGDState,
+    WassersteinL2State,
+    hare_and_tortoise,
+    l2_directions,
+    l2_init,
+    orthogonal_decay,
+    project_norms,
+    shrink_and_perturb_each_step,
+    spectral_regularization,
+    tortoise_params,
+    upgd,
+    wasserstein_l2,
+    weight_clipping,
+)
 
-__all__ = ["L2InitState", "l2_init", "reset_all", "reset_head", "shrink_and_perturb"]
+__all__ = [
+    "HareAndTortoiseState",
+    "L2DirectionsState",
+    "L2InitState",
+    "OrthogonalDecayState",
+    "ProjectNormsState",
+    "ShrinkAndPerturbEachStepState",
+    "SpectralRegularizationState",
+    "UPGDState",
+    "WassersteinL2State",
+    "fire",
+    "hare_and_tortoise",
+    "l2_directions",
+    "l2_init",
+    "orthogonal_decay",
+    "project_norms",
+    "reset_all",
+    "reset_head",
+    "shrink_and_perturb",
+    "shrink_and_perturb_each_step",
+    "spectral_regularization",
+    "tortoise_params",
+    "upgd",
+    "wasserstein_l2",
+    "weight_clipping",
+]

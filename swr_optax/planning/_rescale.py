@@ -83,7 +83,9 @@ def scaled(
     )
 
 
-def factor_of(leaf: jax.Array, factors: jax.Array, place: int | slice) -> jax.Array:
+def factor_of(
+    leaf: jax.Array, factors: jax.Array | np.ndarray, place: int | slice
+) -> Any:
     """The factor of a leaf, shaped so as to reach each slice of a stacked one."""
     found = factors[place]
     return found.reshape(found.shape + (1,) * (leaf.ndim - 1)) if found.ndim else found

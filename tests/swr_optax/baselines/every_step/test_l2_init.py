@@ -1,4 +1,4 @@
-"""The methods SWR is compared with, against their formulas."""
+"""L2 Init, against its formula."""
 
 import functools
 
@@ -9,7 +9,6 @@ import numpy as np
 import optax
 import pytest
 
-from networks import network
 import swr_optax
 
 
@@ -53,15 +52,13 @@ def test_l2_inits_state_shares_no_array_with_the_parameters():
 
 @pytest.mark.parametrize("coefficient", [0.25, jnp.float32(0.25), np.float64(0.25)])
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32])
-def test_baselines_keep_types(dtype, coefficient):
+def test_keeps_types(dtype, coefficient):
     params = {"w": jnp.full(4, 2, dtype)}
     start = {"w": jnp.zeros(4, dtype)}
-    moved = swr_optax.shrink_and_perturb(params, start, coefficient)
     tx = swr_optax.l2_init(coefficient)
     moves, state = tx.update(start, tx.init(start), params)
-    chex.assert_trees_all_equal(moved, {"w": jnp.full(4, 1.5, dtype)})
     chex.assert_trees_all_equal(moves, {"w": jnp.full(4, 0.5, dtype)})
-    chex.assert_trees_all_equal_dtypes(moved, moves, state.initial_params, params)
+    chex.assert_trees_all_equal_dtypes(moves, state.initial_params, params)
 
 
 def test_l2_init_leads_back_to_the_start():
@@ -74,76 +71,16 @@ def test_l2_init_leads_back_to_the_start():
     np.testing.assert_allclose(params["w"], 1, rtol=1e-5)
 
 
-def test_shrink_and_perturb_goes_a_fraction_of_the_way():
-    found = swr_optax.shrink_and_perturb(
-        {"w": jnp.array([1.0, 4.0])}, {"w": jnp.array([2.0, 0.0])}, 0.25
-    )
-    np.testing.assert_allclose(found["w"], [1.25, 3.0])
-
-
-def test_reset_head_resets_the_classifier_and_nothing_else():
-    net, start = network("cnn", 0), network("cnn", 1).params
-    found = swr_optax.reset_head(net.params, start, net.plan())
-    for module in net.params:
-        source = start if module.startswith("Dense") else net.params
-        chex.assert_trees_all_equal(found[module], source[module])
-
-
-def test_reset_head_goes_by_each_slice_of_a_stacked_leaf():
-    params = {"blocks": {"w": jnp.ones((3, 4, 4)), "b": jnp.ones((3, 4))}}
-
-    def apply(p, x):
-        def block(x, p):
-            return jax.nn.relu(x @ p["w"] + p["b"]), None
-
-        return jax.lax.scan(block, x, p["blocks"])[0]
-
-    plan = swr_optax.plan_rescaling(
-        apply,
-        params,
-        jnp.ones((2, 4)),
-        group_fn=lambda path: "classifier" if path.endswith("[1]") else "feature",
-    )
-    start = jax.tree.map(jnp.zeros_like, params)
-    found = swr_optax.reset_head(params, start, plan)["blocks"]
-    np.testing.assert_array_equal(found["w"][:, 0, 0], [1, 0, 1])
-    np.testing.assert_array_equal(found["b"][:, 0], [1, 0, 1])
-
-
-def test_reset_head_needs_a_head():
-    net = network("mlp")
-    plan = net.plan(group_fn=lambda _: "all")
-    with pytest.raises(ValueError, match="plan has no group 'classifier', only"):
-        swr_optax.reset_head(net.params, net.params, plan)
-
-
-def test_reset_all_resets_everything():
-    net, start = network("mlp", 0), network("mlp", 1).params
-    chex.assert_trees_all_equal(swr_optax.reset_all(net.params, start), start)
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: swr_optax.l2_init(-1.0), "must not be negative, not -1"),
-        (
-            lambda: swr_optax.shrink_and_perturb(jnp.ones(1), jnp.ones(1), 1.5),
-            "must be from 0 to 1, not 1.5",
-        ),
-    ],
-)
-def test_mistakes_are_named(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()
+def test_a_negative_coefficient_is_named():
+    with pytest.raises(ValueError, match="must not be negative, not -1"):
+        swr_optax.l2_init(-1.0)
 
 
 @pytest.mark.parametrize("coefficient", ["0.1", None, [0.1], 1j, True])
 def test_coefficients_of_other_types_are_named(coefficient):
-    message = "^coefficient must be a number from 0 (up|to 1), not "
+    message = "^coefficient must be a number from 0 up, not "
     with pytest.raises(TypeError, match=message):
         swr_optax.l2_init(coefficient)
-    with pytest.raises(TypeError, match=message):
-        swr_optax.shrink_and_perturb(jnp.ones(1), jnp.ones(1), coefficient)
 
 
 def test_a_coefficient_that_is_no_number_at_all_is_refused():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import optax
 
-from swr_optax._soft_weight_rescaling import check_scalar
+from swr_optax.baselines._arguments import check_number
 
 
 def shrink_and_perturb(
@@ -40,9 +40,7 @@ def shrink_and_perturb(
         <https://arxiv.org/abs/1910.08475>`_, 2020; with the initial parameters
         as the perturbation, as in the paper on SWR.
     """
-    check_scalar(coefficient, "coefficient", "a number from 0 to 1")
-    if not isinstance(coefficient, jax.core.Tracer) and not 0 <= coefficient <= 1:
-        raise ValueError(f"coefficient must be from 0 to 1, not {float(coefficient):g}")
+    check_number(coefficient, "coefficient", most=1)
 
     def moved(p: jax.Array, p0: jax.Array) -> jax.Array:
         return ((1 - coefficient) * p + coefficient * p0).astype(p.dtype)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from swr_optax._soft_weight_rescaling import check_scalar
+from swr_optax.baselines._arguments import check_number, check_params
 
 
 class L2InitState(NamedTuple):
@@ -52,11 +52,7 @@ def l2_init(
         Learning via Regenerative Regularization
         <https://arxiv.org/abs/2308.11958>`_, 2023.
     """
-    check_scalar(coefficient, "coefficient", "a number from 0 up")
-    if not isinstance(coefficient, jax.core.Tracer) and not coefficient >= 0:
-        raise ValueError(
-            f"coefficient must not be negative, not {float(coefficient):g}"
-        )
+    check_number(coefficient, "coefficient")
 
     def init_fn(params: optax.Params) -> L2InitState:
         return L2InitState(initial_params=jax.tree.map(jnp.copy, params))
@@ -68,14 +64,11 @@ def l2_init(
         **extra_args: Any,
     ) -> tuple[optax.Updates, L2InitState]:
         del extra_args
-        if params is None:
-            raise ValueError(
-                "l2_init needs the parameters: call update(updates, state, params)"
-            )
+        check_params(params, "l2_init")
 
-        def pulled(g: jax.Array, p: jax.Array, p0: jax.Array) -> jax.Array:
-            return (g + coefficient * (p - p0)).astype(g.dtype)
+        def pulled(p: jax.Array, p0: jax.Array, g: Any) -> Any:
+            return None if g is None else (g + coefficient * (p - p0)).astype(g.dtype)
 
-        return jax.tree.map(pulled, updates, params, state.initial_params), state
+        return jax.tree.map(pulled, params, state.initial_params, updates), state
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
