@@ -1,1 +1,1 @@
-"""From the folders of runs to one page: runs → cells → tables and plots → page."""
+"""From the folders of runs to one page: runs → rows → ranking → verdict, tables and figures → page."""
