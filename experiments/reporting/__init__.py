@@ -1,1 +1,1 @@
-"""From the folders of runs to one page: runs → rows → ranking → verdict, tables and figures → page."""
+"""From folders of runs to a page: rows → ranking → verdict, tables and figures."""

@@ -19,7 +19,7 @@ function themed(value) {
 /* Lines with their bands, of the metric and smoothing that were chosen. */
 function curves(spec, choice) {
   const traces = [];
-  for (const line of spec.lines) {
+  for (const [place, line] of spec.lines.entries()) {
     const found = line.data[choice.metric];
     if (!found) continue;
     const window = Math.min(choice.smoothing, found.mean.length - 1);
@@ -29,8 +29,8 @@ function curves(spec, choice) {
       const edge = (sign) => mean.map((value, i) => value + sign * deviation[i]);
       const fill = {
         ...common, mode: "lines", line: { width: 0 }, showlegend: false,
-        hoverinfo: "skip", uid: line.name + "/band", opacity: 0.999,
-        fill: "toself", fillcolor: ink(line.color) + "26",
+        hoverinfo: "skip", uid: `band${place}`, fill: "toself",
+        fillcolor: ink(line.color) + "26",
         x: [...found.x, ...found.x.slice().reverse()],
         y: [...edge(1), ...edge(-1).reverse()],
       };
@@ -38,7 +38,7 @@ function curves(spec, choice) {
     }
     traces.push({
       ...common, mode: found.x.length > 1 ? "lines" : "markers", name: line.name,
-      uid: line.name, y: mean, customdata: deviation,
+      uid: `line${place}`, y: mean, customdata: deviation,
       line: { color: ink(line.color), dash: line.dash, width: line.width },
       marker: { color: ink(line.color) },
       hovertemplate: `${spec.unit} %{x}: %{y:.4f}` +

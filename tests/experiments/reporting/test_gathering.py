@@ -228,13 +228,28 @@ def test_mistakes_are_named(write_folder, tmp_path):
 def test_it_is_drawn_on_a_phone(report, tmp_path):
     # A window has a least width; a frame has none.
     (tmp_path / "phone.html").write_text(
-        "<!DOCTYPE html>"
-        f"<iframe src='{(report / 'report.html').as_uri()}' width=390 height=800"
-        " style='border: 0' onload='document.title = [contentDocument"
-        ".documentElement.scrollWidth, contentDocument.documentElement.clientWidth,"
-        ' contentDocument.querySelectorAll(".plot .main-svg .xaxislayer-above").length,'
-        ' contentDocument.querySelectorAll(".plot .legendtext b, .plot a").length]\'>'
-        "</iframe>"
+        f"""<!DOCTYPE html>
+        <iframe src="{(report / "report.html").as_uri()}" width=390 height=800
+         style="border: 0"></iframe>
+        <script>
+        const all = (what) => page.querySelectorAll(what);
+        const choose = (select, value) => {{
+          select.value = value;
+          select.dispatchEvent(new Event("change"));
+        }};
+        let page;
+        document.querySelector("iframe").onload = (event) => {{
+          page = event.target.contentDocument;
+          const {{ scrollWidth, clientWidth }} = page.documentElement;
+          const [metric, smoothing] = all("select");
+          choose(metric, "weight_growth");
+          choose(smoothing, "2");
+          document.title = [
+            scrollWidth, clientWidth, all(".plot .xaxislayer-above").length,
+            all(".plot a, .legendtext b").length, all(".plot .ytitle")[0].textContent,
+          ];
+        }};
+        </script>"""
     )
     off = ("gpu", "background-networking", "component-update", "sync")
     done = subprocess.run(
@@ -255,10 +270,11 @@ def test_it_is_drawn_on_a_phone(report, tmp_path):
         timeout=120,
         check=True,
     )
-    found = re.search(r"<title>(\d+),(\d+),(\d+),(\d+)</title>", done.stdout)
-    scroll, client, drawn, links = map(int, found.groups())
+    found = re.search(r"<title>(.*?)</title>", done.stdout).group(1).split(",")
+    scroll, client, drawn, links = map(int, found[:4])
     assert client == 390
     assert scroll <= 390
     assert drawn >= 2 * len(PROTOCOLS) + 3
     assert links == 0
+    assert found[4] == "weight growth: norm over initial norm"
     assert "CONSOLE" not in done.stderr  # Nothing failed, and nothing was refused.
