@@ -95,9 +95,12 @@ def _with_coefficients(
 def _for_terminal(heading: str, table: tables.Table) -> Table:
     # As narrow as it can be, or it would not fit 80 columns.
     found = Table(title=heading, pad_edge=False, padding=(0, 1, 0, 0))
-    for name in table.header:
-        words = name in ("method", "λ")
-        found.add_column(name, justify="left" if words else "right", no_wrap=not words)
+    for place, name in enumerate(table.header):
+        if name in ("method", "λ"):
+            found.add_column(name)
+        else:  # Only a heading may be broken, and no number.
+            width = max((len(row[place]) for row in table.rows), default=0)
+            found.add_column(name, justify="right", min_width=width)
     for row in table.rows:
         found.add_row(*row)
     return found

@@ -63,7 +63,9 @@ def ranked(table: pd.DataFrame, protocol: str) -> Table:
     """A ranking with its scores, intervals and letters."""
 
     def interval(row: Any) -> str:
-        return EMPTY if np.isnan(row.low) else f"{row.low:.4f} to {row.high:.4f}"
+        return (
+            EMPTY if np.isnan(row.low) else f"{number(row.low)} to {number(row.high)}"
+        )
 
     last = "test accuracy, last fifth" if protocol in STREAMS else "final test accuracy"
     columns: Columns = {

@@ -49,7 +49,7 @@ def verdict(frame: pd.DataFrame) -> str:
     control = table["method"].isin(CONTROLS)
     best = table[~control].iloc[0] if not control.all() else table.iloc[0]
     others = table[~control].drop(index=best.name, errors="ignore")
-    name = f"{best['name']} is best, with" if len(others) else f"{best['name']} has"
+    name = f"{best['name']} comes first, with" if len(others) else f"{best['name']} has"
     score = f"{measure(protocol)} {_with_interval(best)}"
     parts = [f"{name} {score} over {_seeds(table)}"]
     if len(others):
@@ -58,7 +58,7 @@ def verdict(frame: pd.DataFrame) -> str:
         apart = best["letters"] and not {*row.letters} & {*best["letters"]}
         told = ", which is told apart" if apart else ", not told apart"
         parts.append(f"{CONTROLS[row.method]} has {row.score:.4f}{told}")
-    parts += _plain(frame, table)
+    parts += _plain(frame, table, best.name)
     return f"{where}: {'; '.join(parts)}."
 
 
@@ -77,7 +77,7 @@ def _told_apart(best: pd.Series, others: pd.DataFrame) -> str:
     )
 
 
-def _plain(frame: pd.DataFrame, table: pd.DataFrame) -> list[str]:
+def _plain(frame: pd.DataFrame, table: pd.DataFrame, first: int) -> list[str]:
     """Whether plain training loses plasticity; nothing if that was not run."""
     plain = table[table["method"] == "vanilla"]
     if plain.empty:
@@ -85,7 +85,7 @@ def _plain(frame: pd.DataFrame, table: pd.DataFrame) -> list[str]:
     row = plain.iloc[0]
     protocol = frame["protocol"].iloc[0]
     if protocol not in STREAMS:
-        return [f"plain training has {row['score']:.4f}"]
+        return [] if row.name == first else [f"plain training has {row['score']:.4f}"]
     found = scores(frame)
 
     def of(entry: pd.Series, column: str) -> pd.Series:

@@ -65,7 +65,7 @@ function curves(spec, choice) {
 function layout(given, traces, width) {
   const named = traces.filter((trace) => trace.name && trace.showlegend !== false);
   const longest = Math.max(0, ...named.map((trace) => trace.name.length));
-  const entry = Math.min(width - 24, 46 + 7.5 * longest);
+  const entry = Math.min(width - 24, 54 + 7.5 * longest);
   const rows = named.length > 1
     ? Math.ceil(named.length / Math.max(1, Math.floor(width / entry))) : 0;
   const legend = 21 * rows + (rows ? 10 : 0);

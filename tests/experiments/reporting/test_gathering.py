@@ -113,7 +113,7 @@ def test_answers_come_first(page, folders):
     headings = page.inside("h2")
     expected = [f"{title(protocol)}: <i>data</i>, mlp" for protocol in PROTOCOLS]
     assert headings[: len(expected)] == expected
-    verdicts = [text for text in page.inside("p") if "is best, with" in text]
+    verdicts = [text for text in page.inside("p") if "comes first, with" in text]
     assert verdicts[0] == verdict(collect(folders[:1]).rows)
     captions = page.inside("span")
     assert captions[0].startswith("Ranking by online accuracy, mean over all tasks.")

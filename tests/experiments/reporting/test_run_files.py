@@ -15,7 +15,12 @@ from experiments.methods import METHODS
 from experiments.methods.coefficients import in_words
 from experiments.protocols.config import Config
 from experiments.protocols.records import Record
-from experiments.reporting.run_files import stream_table, summary_table, write_run
+from experiments.reporting.run_files import (
+    proportionality_table,
+    stream_table,
+    summary_table,
+    write_run,
+)
 from experiments.reporting.runs import read_run
 
 
@@ -145,6 +150,23 @@ def test_a_stream_fits_a_terminal(write_folder, tmp_path):
         f"{last[last['task'] == 20]['weight_growth'].mean():.2f}",
     ]
     assert [cell.strip() for cell in plain.split("│")[3:-1]] == expected
+
+
+def test_proportionality_fits_a_terminal(write_folder, tmp_path):
+    folder = write_folder(tmp_path / "run", protocol="proportionality", seeds=2)
+    frame = pd.read_csv(folder / "metrics.csv")
+    rows = frame[frame["method"] == "vanilla"].to_dict("records")
+    config = Config(protocol="proportionality", methods=("vanilla",), seeds=2)
+    console = Console(width=80)
+    with console.capture() as capture:
+        console.print(proportionality_table(config, rows))
+    text = capture.get()
+    assert "…" not in text
+    numbers = [line.split("│")[1:-1] for line in text.splitlines() if "│" in line]
+    assert [cell.strip() for cell in numbers[1]] == [
+        *("0.1", "0.6510 ± 0.0014", "0.6610 ± 0.0014"),
+        *("0.5510 ± 0.0014", "0.5610 ± 0.0014"),
+    ]
 
 
 def test_a_run_reads_back(tmp_path):
