@@ -162,7 +162,7 @@ def changes(rows: pd.DataFrame) -> list[int]:
     """Epochs after which the data change; of a stream of tasks, none to mark."""
     if "stage" not in rows or rows["stage"].isna().all():
         return []
-    epochs, stages = (int(rows[name].iloc[0]) for name in ("epochs", "stages"))
+    epochs, stages = int(rows["epochs"].iloc[0]), int(rows["stage"].max())
     return [stage * epochs for stage in range(1, stages)]
 
 
@@ -179,10 +179,10 @@ def retention(rows: pd.DataFrame) -> pd.DataFrame:
     empty = pd.MultiIndex.from_tuples([], names=place[:2])
     if rows.empty or not changes(rows):
         return pd.DataFrame(columns=names, index=empty, dtype=float)
-    epochs, stages = (int(rows[name].iloc[0]) for name in ("epochs", "stages"))
+    epochs = int(rows["epochs"].iloc[0])
     table = rows.set_index(place)["test_accuracy"].unstack("epoch")
     table = table.reindex(columns=[epochs, 0, 1])
     table.columns = names
     # What was last belongs to the change that came after it.
     table["before"] = table["before"].groupby(level="seed").shift()
-    return table[table.index.get_level_values("stage").isin(range(2, stages + 1))]
+    return table[table.index.get_level_values("stage") >= 2]

@@ -96,7 +96,7 @@ def proportionality(rows: pd.DataFrame) -> Figure | None:
         axes.set_xticks([r for r in ratios if r == 1 or abs(np.log10(r)) > 0.1])
         axes.xaxis.set_major_formatter("{x:g}")
         axes.minorticks_off()
-        axes.set_title(_plain(when), fontsize="medium")
+        axes.set_title(plain(when), fontsize="medium")
         axes.set_xlabel("ratio")
         _open(axes)
     panels[0].set_ylabel("test accuracy")
@@ -152,9 +152,9 @@ def _name_ends(axes: Axes, ends: list[tuple[str, float, Style]]) -> None:
         dashes: dict[str, Any] = {"ls": _DASHES[style.dash], "lw": style.width}
         axes.plot([1.03, 1.075], [place, place], **dashes, **look)
         size = 9.5 if gap > 0.05 else 7.5
-        axes.text(1.085, place, _plain(name), va="center", fontsize=size, **look)
+        axes.text(1.085, place, plain(name), va="center", fontsize=size, **look)
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Text that Matplotlib does not take for mathematics."""
     return text.replace("$", r"\$")

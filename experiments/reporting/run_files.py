@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from rich.markup import escape
 from rich.table import Table
 
 from experiments.files import write_files
@@ -81,7 +82,8 @@ def _draw(path: Path, out: Path) -> None:
     figure = plots.draw(rows)
     if figure is not None:
         protocol, dataset, model = rows[["protocol", "dataset", "model"]].iloc[0]
-        figure.suptitle(f"{title(protocol)}: {dataset}, {model}", fontsize=11)
+        heading = plots.plain(f"{title(protocol)}: {dataset}, {model}")
+        figure.suptitle(heading, fontsize=11)
         figure.savefig(path, dpi=160)
 
 
@@ -94,7 +96,7 @@ def _with_coefficients(
 
 def _for_terminal(heading: str, table: tables.Table) -> Table:
     # As narrow as it can be, or it would not fit 80 columns.
-    found = Table(title=heading, pad_edge=False, padding=(0, 1, 0, 0))
+    found = Table(title=escape(heading), pad_edge=False, padding=(0, 1, 0, 0))
     for place, name in enumerate(table.header):
         if name in ("method", "λ"):
             found.add_column(name)
@@ -102,7 +104,7 @@ def _for_terminal(heading: str, table: tables.Table) -> Table:
             width = max((len(row[place]) for row in table.rows), default=0)
             found.add_column(name, justify="right", min_width=width)
     for row in table.rows:
-        found.add_row(*row)
+        found.add_row(*map(escape, row))
     return found
 
 

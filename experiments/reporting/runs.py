@@ -16,7 +16,7 @@ import pandas as pd
 from experiments.errors import UserError
 from experiments.methods.coefficients import in_words
 from experiments.protocols.stages import PROTOCOLS
-from experiments.reporting.naming import KNOWN, STREAMS
+from experiments.reporting.naming import KNOWN, STREAMS, metric
 
 SETTING = [
     *("protocol", "dataset", "model", "profile", "epochs", "tasks"),
@@ -128,7 +128,6 @@ class Run:
             **self.setting,
             coefficient=[words[method][1] for method in methods],
             rate=[words[method][2] for method in methods],
-            stages=self.stages,
             finished=progress.reindex(seeds).to_numpy(dtype=bool),
             run=self.name,
         )
@@ -194,8 +193,8 @@ def _read_metrics(
     reader = csv.reader(lines)
     header = next(reader, [])
     place = key(config["protocol"])
-    scored = "online_accuracy" if config["protocol"] in STREAMS else "test_accuracy"
-    for name in ("protocol", "dataset", "model", "method", "seed", *place, scored):
+    needed = ("protocol", "dataset", "model", "method", "seed", *place)
+    for name in (*needed, metric(config["protocol"])):
         if name not in header:
             raise UserError(f"{path} has no column {name!r}")
     if len(set(header)) < len(header) or not all(map(_is_name, header)):
@@ -248,11 +247,13 @@ def _is_name(value: object) -> bool:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return isinstance(value, float) or abs(value) <= _MOST
 
 
 def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    return isinstance(value, int) and _is_number(value) and value >= 1
 
 
 def _are_numbers(value: object) -> bool:
@@ -273,6 +274,7 @@ def _are_names(value: object) -> bool:
     return isinstance(value, list) and all(map(_is_name, value))
 
 
+_MOST = 10**9  # More is a mistake, and would overflow later.
 _COUNT = (_is_count, "a whole number from 1")
 _SIZE = (_is_count, "a whole number or null")
 _NAME = (_is_name, "a name")

@@ -177,7 +177,7 @@ def runs(collection: Collection) -> Table:
     found = []
     for run in collection.runs:
         device = run.config.get("device")
-        kind = device.get("kind") if isinstance(device, dict) else None
+        kind = str(device.get("kind", EMPTY)) if isinstance(device, dict) else EMPTY
         columns = {
             "folder": run.name,
             "protocol": title(run.protocol),
@@ -188,7 +188,7 @@ def runs(collection: Collection) -> Table:
             "epochs of each": run.setting["epochs"],
             "profile": run.setting["profile"],
             "training images": run.setting["train_images"],
-            "device": EMPTY if kind is None else kind,
+            "device": kind if kind.isprintable() else ascii(kind),
             "written": run.written_at,
         }
         found.append([str(value) for value in columns.values()])

@@ -79,7 +79,7 @@ def test_what_is_lost_is_drawn_by_change(write_folder, tmp_path):
     assert drawn.data[3].customdata[0] == pytest.approx(expected, rel=1e-4)
     # Logarithmic beyond one point.
     assert drawn.data[3].x[0] == pytest.approx(-np.log10(1 - expected), rel=1e-4)
-    assert figures.lost(rows[rows["stage"] == 1].assign(stages=1)) is None
+    assert figures.lost(rows[rows["stage"] == 1]) is None
 
 
 def test_proportionality_has_a_figure_for_each_time(write_folder, tmp_path):
@@ -97,7 +97,7 @@ def test_proportionality_has_a_figure_for_each_time(write_folder, tmp_path):
 def test_nothing_is_drawn_from_nothing(write_folder, tmp_path):
     rows = rows_of(write_folder(tmp_path / "run"))
     unmeasured = rows[["protocol", "method", "coefficient", "rate", "seed", "name"]]
-    places = rows[["stage", "epoch", "epochs", "stages", "finished"]]
+    places = rows[["stage", "epoch", "epochs", "finished"]]
     empty = unmeasured.join(places).assign(test_accuracy=np.nan)
     assert figures.curves(empty) is None
     assert figures.lost(rows) is None

@@ -113,6 +113,8 @@ def test_scratch_has_the_last_stage_alone(write_folder, tmp_path):
         ({"dataset": ""}, "dataset must be a name, not ''"),
         ({"model": "a\nb"}, r"model must be a name, not 'a\nb'"),
         ({"methods": "swr"}, "methods must be a list of names, not 'swr'"),
+        ({"epochs": 10**400}, "epochs must be a whole number from 1, not 1000"),
+        ({"learning_rate": 10**400}, "learning_rate must be a number, not 1000"),
         ({"seeds": 0}, "seeds must be a whole number from 1, not 0"),
         ({"epochs": True}, "epochs must be a whole number from 1, not True"),
         ({"stages": "10"}, "stages must be a whole number from 1, not '10'"),
