@@ -166,6 +166,13 @@ def changes(rows: pd.DataFrame) -> list[int]:
     return [stage * epochs for stage in range(1, stages)]
 
 
+def limits(accuracy: pd.Series) -> tuple[float, float]:
+    """A range without the first epochs of what starts anew, which squeeze the rest."""
+    low, high = accuracy.quantile(0.05), accuracy.max()
+    margin = max(0.1 * (high - low), 0.002)
+    return max(low - margin, 0.0), high + margin
+
+
 def retention(rows: pd.DataFrame) -> pd.DataFrame:
     """Test accuracy around each change of data, of the finished seeds of one entry.
 

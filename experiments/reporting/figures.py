@@ -15,6 +15,7 @@ from experiments.reporting.curves import (
     changes,
     curve,
     entries,
+    limits,
     on_dark,
     retention,
     styles,
@@ -81,18 +82,9 @@ def curves(rows: pd.DataFrame) -> dict[str, Any] | None:
         "unit": "task" if protocol in STREAMS else "epoch",
         "ranges": {}
         if protocol in STREAMS
-        else _ranges(rows["test_accuracy"].dropna()),
+        else {"test_accuracy": limits(rows["test_accuracy"])},
         "lines": lines,
     }
-
-
-def _ranges(accuracy: pd.Series) -> dict[str, list[float | None]]:
-    """Cuts off the first epochs of what starts anew, which would squeeze the rest."""
-    if accuracy.empty:
-        return {}
-    low, high = np.percentile(accuracy, 5), accuracy.max()
-    margin = max(0.15 * (high - low), 0.002)
-    return {"test_accuracy": _numbers([max(low - margin, 0), min(high + margin, 1)])}
 
 
 def lost(rows: pd.DataFrame) -> dict[str, Any] | None:

@@ -48,7 +48,7 @@ def write_report(out: Path, runs: Sequence[Path]) -> list[Path]:
         "report.html": _page(collection, sections),
         "report.md": _markdown(collection, sections),
         "ranking.csv": ranked.to_csv(index=False, float_format="%.6g"),
-        "results.csv": collection.rows.to_csv(index=False, float_format="%.6g"),
+        "results.csv": collection.rows.to_csv(index=False),
     }
 
     def writer(text: str) -> Callable[[Path], object]:

@@ -12,7 +12,15 @@ from matplotlib.ticker import MaxNLocator
 import numpy as np
 import pandas as pd
 
-from experiments.reporting.curves import METRICS, Style, changes, curve, entries, styles
+from experiments.reporting.curves import (
+    METRICS,
+    Style,
+    changes,
+    curve,
+    entries,
+    limits,
+    styles,
+)
 from experiments.reporting.naming import ENTRY, STREAMS, measure, metric
 
 SIZE = (8.6, 4.2)
@@ -67,7 +75,9 @@ def learning_curves(rows: pd.DataFrame, columns: Sequence[str]) -> Figure | None
         axes.margins(x=0)
         _open(axes)
         if column == "test_accuracy":
-            _limit(axes, pd.concat(curve(of, column) for _, of in drawn))
+            lines = pd.concat(curve(of_entry, column) for _, of_entry in drawn)
+            mean, deviation = lines["mean"], lines["deviation"].fillna(0)
+            axes.set_ylim(limits(pd.concat([mean - deviation, mean + deviation])))
     _name_ends(axes, ends)
     return figure
 
@@ -124,15 +134,6 @@ def _draw_line(axes: Axes, line: pd.DataFrame, style: Style, band: bool) -> None
     if band:
         low, high = mean - line["deviation"], mean + line["deviation"]
         axes.fill_between(line.index, low, high, color=color, alpha=0.12, lw=0)
-
-
-def _limit(axes: Axes, lines: pd.DataFrame) -> None:
-    """Cuts off the first epochs of what starts anew, which would squeeze the rest."""
-    deviation = lines["deviation"].fillna(0)
-    low = np.percentile(lines["mean"] - deviation, 5)
-    high = (lines["mean"] + deviation).max()
-    margin = max(0.08 * (high - low), 0.002)
-    axes.set_ylim(max(low - margin, 0.0), high + margin)
 
 
 def _name_ends(axes: Axes, ends: list[tuple[str, float, Style]]) -> None:

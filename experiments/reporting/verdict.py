@@ -68,13 +68,12 @@ def _told_apart(best: pd.Series, others: pd.DataFrame) -> str:
     shared = np.array([bool({*row} & {*best["letters"]}) for row in others["letters"]])
     alike, apart = others["name"][shared].tolist(), others["name"][~shared].tolist()
     test = "(paired t tests, Holm, 5 %)"
-    if not alike:
-        return f"it is told apart from {_all('all', apart)} {test}"
     if not apart:
-        return f"it is not told apart from {_all('any of the', alike)} {test}"
-    return (
-        f"it is told apart from {_listed(apart)}, but not from {_listed(alike)} {test}"
-    )
+        return f"it is not told apart from {_listed(alike, 'any of the')} {test}"
+    of, rest = "all", ""
+    if alike:
+        of, rest = "the", f", but not from {_listed(alike, 'the')}"
+    return f"it is told apart from {_listed(apart, of)}{rest} {test}"
 
 
 def _plain(frame: pd.DataFrame, table: pd.DataFrame, first: int) -> list[str]:
@@ -144,11 +143,7 @@ def _seeds(table: pd.DataFrame) -> str:
     return f"{low} seed" if low == 1 else f"{low} seeds"
 
 
-def _all(of: str, names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{of} {len(names)} others"
-
-
-def _listed(names: list[str]) -> str:
+def _listed(names: list[str], of: str) -> str:
     if len(names) > _MANY:
-        return f"{', '.join(names[: _MANY - 1])} and {len(names) - _MANY + 1} others"
-    return " and ".join([", ".join(names[:-1]), names[-1]][len(names) == 1 :])
+        return f"{of} {len(names)} others"
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))

@@ -25,7 +25,7 @@ def test_it_names_the_best_and_what_plain_training_loses(write_folder, tmp_path)
         f"Random labels (mnist, mlp): SWR, two λ comes first, with online accuracy"
         f" {means['swr_two']:.4f} (95 % interval 0."
     )
-    assert "over 5 seeds; it is told apart from all 2 others (paired t tests" in text
+    assert "over 5 seeds; it is told apart from L2 and vanilla (paired t tests" in text
     fresh = (
         f"a fresh network for each task has {means['fresh']:.4f}, which is told apart"
     )
@@ -37,6 +37,19 @@ def test_it_names_the_best_and_what_plain_training_loses(write_folder, tmp_path)
     assert f"from {first:.4f} in the first fifth of tasks to {last:.4f} in the" in text
     assert text.endswith(".")
     assert "\n" not in text
+
+
+def test_many_are_counted(write_folder, tmp_path):
+    methods = ["swr_two", "vanilla", *(f"remedy_{i}" for i in range(6))]
+    frame = metrics(write_folder(tmp_path / "run", methods=methods, **STREAM))
+    assert "it is told apart from all 7 others (paired" in verdict(frame)
+    best = frame[frame["method"] == "swr_two"]
+    noise = 0.01 * (best["seed"] % 2 - 0.5)
+    alike = best.assign(method="swr", online_accuracy=best["online_accuracy"] + noise)
+    text = verdict(pd.concat([frame, alike]))
+    assert "told apart from the 7 others, but not from SWR" in text
+    text = verdict(pd.concat([best, alike]))
+    assert "it is not told apart from SWR" in text
 
 
 def test_a_control_is_never_the_best_of_the_methods(write_folder, tmp_path):
