@@ -9,7 +9,6 @@ import re
 from typing import Any
 
 import jinja2
-from markupsafe import Markup
 import pandas as pd
 from plotly.offline import get_plotlyjs
 
@@ -116,7 +115,7 @@ def _page(collection: Collection, sections: Sequence[Mapping[str, Any]]) -> str:
     }
     # That of the package itself, so that no other host is ever asked.
     return environment.get_template("page.html").render(
-        **_common(collection, sections), plotly=Markup(get_plotlyjs())
+        **_common(collection, sections), plotly=get_plotlyjs()
     )
 
 

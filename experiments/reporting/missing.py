@@ -18,23 +18,12 @@ _Cell = tuple[str, str, str, str]
 def missing(collection: Collection) -> dict[str, list[str]]:
     """Sentences by heading; a heading about which there is nothing is absent."""
     runs = collection.runs
-    covered = {cell for run in runs for cell in _covered(run)}
-    as_published = {
-        cell
-        for run in runs
-        if run.setting["profile"] == "paper"
-        for cell in _covered(run)
-    }
+    replaced = {(old, method) for old, method, _ in collection.replaced}
+    shown = [(r, m) for r in runs for m in r.methods if (r, m) not in replaced]
+    published = _covered(run for run in runs if run.setting["profile"] == "paper")
     found = {
         "Not readable": collection.unreadable,
-        "Not finished": [
-            line
-            for run in runs
-            for method in run.methods
-            if (run, method)
-            not in {(old, name) for old, name, _ in collection.replaced}
-            for line in _unfinished(run, method)
-        ],
+        "Not finished": [line for pair in shown for line in _unfinished(*pair)],
         "Without a finite score": [line for run in runs for line in _not_finite(run)],
         "Run twice": [
             f"{_described(old, method)}: {old.name} (written {old.written_at}) gives"
@@ -42,9 +31,11 @@ def missing(collection: Collection) -> dict[str, list[str]]:
             for old, method, new in collection.replaced
         ],
         "Not measured": [line for run in runs for line in _unmeasured(run)],
-        "In the paper's tables, with no run at all": _lines(PUBLISHED.keys() - covered),
+        "In the paper's tables, with no run at all": _lines(
+            PUBLISHED.keys() - _covered(runs)
+        ),
         "In the paper's tables, run only with another profile than paper": _lines(
-            (covered & PUBLISHED.keys()) - as_published
+            (_covered(runs) & PUBLISHED.keys()) - published
         ),
     }
     return {heading: lines for heading, lines in found.items() if lines}
@@ -99,13 +90,14 @@ def _unmeasured(run: Run) -> list[str]:
     return lines
 
 
-def _covered(run: Run) -> set[_Cell]:
+def _covered(runs: Iterable[Run]) -> set[_Cell]:
     """Cells of the paper's tables of which a seed has finished."""
-    model = run.config["model"]
-    return {
-        (run.protocol, run.config["dataset"], model, published_as(model, method))
-        for method in run.rows[run.rows["finished"]]["method"].unique()
-    }
+    found = set()
+    for run in runs:
+        dataset, model = run.config["dataset"], run.config["model"]
+        for method in run.rows[run.rows["finished"]]["method"].unique():
+            found.add((run.protocol, dataset, model, published_as(model, method)))
+    return found
 
 
 def _lines(cells: Iterable[_Cell]) -> list[str]:

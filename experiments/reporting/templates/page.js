@@ -24,7 +24,7 @@ function curves(spec, choice) {
     if (!found) continue;
     const window = Math.min(choice.smoothing, found.mean.length - 1);
     const mean = found.mean[window], deviation = found.deviation[window];
-    const common = { type: "scatter", legendgroup: line.name, x: found.x };
+    const common = { type: "scatter", legendgroup: `line${place}`, x: found.x };
     if (choice.bands && deviation.some((value) => value > 0)) {
       const edge = (sign) => mean.map((value, i) => value + sign * deviation[i]);
       const fill = {
