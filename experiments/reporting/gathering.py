@@ -99,23 +99,13 @@ def _section(setting: dict[str, str], rows: pd.DataFrame) -> dict[str, Any]:
 
 def _page(collection: Collection, sections: Sequence[Mapping[str, Any]]) -> str:
     """The whole page; all that is not its own is escaped."""
-    specs: list[Any] = []
-
-    def place(spec: Any) -> int:
-        """Where among the page's figures one is found."""
-        specs.append(spec)
-        return len(specs) - 1
-
-    environment = _environment(autoescape=True)
-    environment.globals["place"] = place
-    environment.globals["figures"] = lambda: {
-        "specs": specs,
-        "dark": figures.dark_colors(specs),
-        "most_bands": MOST_BANDS,
-    }
-    # That of the package itself, so that no other host is ever asked.
-    return environment.get_template("page.html").render(
-        **_common(collection, sections), plotly=get_plotlyjs()
+    specs = [spec for section in sections for _, _, spec in section["figures"]]
+    options = {"dark": figures.dark_colors(specs), "most_bands": MOST_BANDS}
+    # Plotly's script from its package, so that no other host is ever asked.
+    return (
+        _environment(autoescape=True)
+        .get_template("page.html")
+        .render(**_common(collection, sections), options=options, plotly=get_plotlyjs())
     )
 
 

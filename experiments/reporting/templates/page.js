@@ -1,9 +1,9 @@
 "use strict";
-const figures = JSON.parse(document.getElementById("figures").textContent);
+const options = JSON.parse(document.getElementById("options").textContent);
 const scheme = matchMedia("(prefers-color-scheme: dark)");
 let printing = matchMedia("print").matches;
 const dark = () => scheme.matches && !printing;
-const ink = (color) => (dark() && figures.dark[color]) || color;
+const ink = (color) => (dark() && options.dark[color]) || color;
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name);
 
 /* A copy with the colours of the page's scheme. */
@@ -50,7 +50,7 @@ function curves(spec, choice) {
   return {
     data: traces,
     layout: {
-      height: 420, uirevision: "kept",
+      height: printing ? 320 : 420, uirevision: "kept",
       xaxis: { title: { text: spec.unit }, uirevision: "kept" },
       yaxis: { title: { text: label }, uirevision: choice.metric, ...(range && { range }) },
       shapes: spec.changes.map((x) => ({
@@ -94,7 +94,7 @@ function layout(given, traces, width) {
 }
 
 const plots = [...document.querySelectorAll(".plot")].map((box) => {
-  const spec = figures.specs[Number(box.dataset.figure)];
+  const spec = JSON.parse(box.nextElementSibling.textContent);
   const choice = { smoothing: 0 };
   function draw() {
     const width = Math.min(box.clientWidth || 900, printing ? 980 : 960);
@@ -105,7 +105,7 @@ const plots = [...document.querySelectorAll(".plot")].map((box) => {
   }
   if (spec.lines) {
     choice.metric = spec.metrics[0].key;
-    choice.bands = spec.lines.length <= figures.most_bands;
+    choice.bands = spec.lines.length <= options.most_bands;
     const choices = box.previousElementSibling;
     const add = (text, control, read) => {
       const label = document.createElement("label");
@@ -113,9 +113,9 @@ const plots = [...document.querySelectorAll(".plot")].map((box) => {
       choices.append(label);
       control.addEventListener("change", () => { read(control); draw(); });
     };
-    const menu = (options) => {
+    const menu = (items) => {
       const select = document.createElement("select");
-      options.forEach(([value, text]) => select.append(new Option(text, value)));
+      items.forEach(([value, text]) => select.append(new Option(text, value)));
       return select;
     };
     add("show", menu(spec.metrics.map((metric) => [metric.key, metric.label])),
