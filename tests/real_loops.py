@@ -6,12 +6,20 @@ import functools
 from experiments.data import Dataset, load_dataset
 from experiments.protocols.config import Config
 from experiments.protocols.stage_loop import run_protocol
+from experiments.protocols.stream_loop import run_stream
 from experiments.training.checkpoint import Checkpoints
 
 
 def configured(**fields):
     """A short run; one seed of one method, unless fields say otherwise."""
     return Config(**{"methods": ("vanilla",), "epochs": 2, "seeds": 1, **fields})
+
+
+def stream(protocol="random-labels", **fields):
+    """A short stream; one seed of one method, unless fields say otherwise."""
+    return configured(
+        protocol=protocol, **{"tasks": 3, "train_images": 64, "batch_size": 16} | fields
+    )
 
 
 @functools.cache
@@ -34,7 +42,8 @@ def digits(train=None, side=8):
 
 def run(config, dataset, folder, tick=lambda *_: None, identity="a run"):
     """The records of a run that saves what is unfinished in a folder."""
-    return run_protocol(config, dataset, tick, Checkpoints(folder, identity))
+    loop = run_stream if config.is_stream else run_protocol
+    return loop(config, dataset, tick, Checkpoints(folder, identity))
 
 
 def numbers(records, **fields):

@@ -115,11 +115,13 @@ def make_config(
     check_name(dataset, SOURCES, "data set")
     if stream is not None:
         check_name(dataset, stream.published, f"data set for {protocol}")
-    model = options.model or (stream.published[dataset].model if stream else "mlp")
+    profile = options.profile or "paper"
+    model = options.model or "mlp"
+    if stream is not None and options.model is None:
+        lengths_of = stream.quick if profile == "quick" else stream.published
+        model = lengths_of[dataset].model
     check_name(model, MODELS, "model")
-    lengths: dict[str, Any] = dict(
-        profile_options(options.profile or "paper", protocol, model, dataset)
-    )
+    lengths: dict[str, Any] = dict(profile_options(profile, protocol, model, dataset))
     for name in ("seeds", "epochs", "train_images", "test_images", "tasks"):
         given = getattr(options, name, None)
         if given is None:

@@ -99,7 +99,8 @@ def run(
     )
     histories = compare(config, dataset, points, checkpoints)
     scores = np.array([[score(of_seed) for of_seed in found] for found in histories])
-    best = int(np.argmax(scores.mean(axis=1)))
+    # What diverges is the worst.
+    best = int(np.argmax(np.nan_to_num(scores.mean(axis=1), nan=-np.inf)))
     rows = [
         row_of(record, point)
         for point, found in zip(points, histories, strict=True)

@@ -174,6 +174,10 @@ class Config:
             raise UserError(
                 f"{self.protocol} has tests of its own: leave test_images out"
             )
+        if stream.regression and self.train_images is None:
+            raise UserError(
+                f"{self.protocol} draws its examples: say how many train_images"
+            )
         if self.train_images is not None and self.train_images < self.batch_size:
             raise UserError(
                 f"train_images {self.train_images} are fewer than the batch of"
@@ -277,6 +281,13 @@ class Config:
                 raise UserError(
                     f"method {method!r} belongs to warm-start: use vanilla or"
                     " full_reset"
+                )
+
+        for method in self.learning_rates:
+            if method not in self.methods:
+                raise UserError(
+                    f"learning rate for {method!r}, which is not among the methods:"
+                    f" {' '.join(self.methods)}"
                 )
 
     def _check_coefficients(self) -> None:

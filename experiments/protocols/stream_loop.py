@@ -134,7 +134,8 @@ def _run_lane(
             state = training.change_data(state, initial, arrays, data, passed)
         state, sums = training.run(state, arrays, data, order)
         steps += int((drawn[0].order >= 0).any(axis=1).sum())
-        seen = training.observe(state, initial, data.inputs[:, :OBSERVED])
+        own = min(one.examples or len(one.inputs) for one in drawn)
+        seen = training.observe(state, initial, data.inputs[:, : min(own, OBSERVED)])
         measured = _per_member(training, state, sums, drawn, data, seen)
         seconds = time.perf_counter() - began
         for history, member, values in zip(histories, members, measured, strict=True):

@@ -35,6 +35,7 @@ class Task(NamedTuple):
         test_inputs: held-out examples, or None.
         test_targets: theirs.
         classes: bool, (outputs,), which outputs count; None for all.
+        examples: how many of the inputs are the task's, which come first; None for all.
         scored: whether it counts for a method's score.
     """
 
@@ -44,6 +45,7 @@ class Task(NamedTuple):
     test_inputs: np.ndarray | None = None
     test_targets: np.ndarray | None = None
     classes: np.ndarray | None = None
+    examples: int | None = None
     scored: bool = True
 
 
@@ -130,21 +132,24 @@ def class_incremental(dataset: Dataset, size: Size, seed: int, task: int) -> Tas
     """Five more classes each time, with all images of the earlier ones as well."""
     total, labels = dataset.source.classes, dataset.train_labels
     seen = np.random.default_rng((seed, 0)).permutation(total)[: INCREMENT * task]
-    chosen = np.flatnonzero(np.isin(labels, seen))
+    there = np.isin(labels, seen)
     tested = np.flatnonzero(np.isin(dataset.test_labels, seen))
     generator = np.random.default_rng((seed, task))
     # Arrays of one size for all tasks, so that one program serves them.
+    first = np.argsort(~there, kind="stable")
     most = size.epochs * (len(labels) // size.batch)
     order = np.full((most, size.batch), -1, np.int32)
-    steps = passes(len(chosen), size, generator)
-    order[: len(steps)] = chosen[steps]
+    examples = int(there.sum())
+    steps = passes(examples, size, generator)
+    order[: len(steps)] = steps
     return Task(
-        dataset.train_images,
-        labels,
+        dataset.train_images[first],
+        labels[first],
         order,
         dataset.test_images[tested],
         dataset.test_labels[tested],
         classes=np.isin(np.arange(total), seen),
+        examples=examples,
     )
 
 

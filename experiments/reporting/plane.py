@@ -34,7 +34,7 @@ def draw_plane(
             return None
         else:
             place = (float(coefficient), rate)
-        cells[place] = max(score, cells.get(place, -np.inf))
+        cells[place] = np.fmax(score, cells.get(place, np.nan))
     rows, columns = (sorted({place[i] for place in cells}) for i in range(2))
     if min(len(rows), len(columns)) < 2:
         return None

@@ -14,6 +14,10 @@ from experiments.protocols.config import Config, profile_options
 from experiments.protocols.stages import PROTOCOLS
 
 TWO = {"feature": 1e-4, "classifier": 1e-1}
+STREAM = {"protocol": "random-labels", "tasks": 2, "batch_size": 16}
+PAIRS = {"protocol": "class-pairs", "dataset": "tiny_imagenet", "model": "cnn_deep"}
+MORE = {"dataset": "cifar100", "model": "cnn_deep"}
+BITS = {"protocol": "slowly-changing-regression", "dataset": "bits", "tasks": 2}
 
 
 def of(method, value, **fields):
@@ -86,6 +90,69 @@ def of(method, value, **fields):
         (
             of("l2_init", math.inf),
             "coefficient of 'l2_init' must be 0 or a positive number, not inf",
+        ),
+        # Streams.
+        (
+            {"protocol": "random-labels"},
+            "random-labels is a stream: say how many tasks",
+        ),
+        ({**STREAM, "tasks": 0}, "tasks must be at least 1, not 0"),
+        ({"tasks": 2}, "warm-start has stages and no tasks: leave tasks out"),
+        (
+            {**STREAM, "dataset": "cifar100"},
+            "random-labels is not for 'cifar100': choose from digits, mnist, ",
+        ),
+        (
+            {**PAIRS, "dataset": "digits", "model": "mlp", "tasks": 2},
+            "class-pairs is not for 'digits': choose from tiny_imagenet",
+        ),
+        (
+            {**PAIRS, "tasks": 2, "train_images": 500},
+            "class-pairs takes all images of its classes: leave train_images out",
+        ),
+        (
+            {**PAIRS, "tasks": 2, "test_images": 500},
+            "class-pairs has tests of its own: leave test_images out",
+        ),
+        (
+            {**STREAM, "test_images": 9},
+            "random-labels has tests of its own: leave test_images out",
+        ),
+        (
+            {**STREAM, "train_images": 15},
+            "train_images 15 are fewer than the batch of 16",
+        ),
+        (
+            {**MORE, "protocol": "five-plus-one", "tasks": 34},
+            "tasks must be at most 32, not 34: cifar100 has 100 classes",
+        ),
+        (
+            {**MORE, "protocol": "class-incremental", "tasks": 21},
+            "tasks must be at most 20, not 21: cifar100 has 100 classes",
+        ),
+        ({**BITS}, "slowly-changing-regression draws its examples: say how many"),
+        (
+            {**BITS, "model": "cnn_deep", "train_images": 500},
+            "model 'cnn_deep' does not fit 'bits': pooling leaves nothing of 20×1",
+        ),
+        ({"dataset": "bits"}, "'bits' has no classes: choose another data set"),
+        (
+            {"methods": ("fresh",)},
+            "method 'fresh' belongs to streams: use scratch or full_reset",
+        ),
+        ({**STREAM, "methods": ("scratch",)}, "method 'scratch' belongs to warm-start"),
+        (
+            {**STREAM, "tasks": 1, "methods": ("shrink_and_perturb",)},
+            "method 'shrink_and_perturb' acts at changes of data, and random-labels",
+        ),
+        ({**STREAM, "optimizer": "adamw"}, "unknown optimizer 'adamw': choose from"),
+        (
+            {**STREAM, "learning_rates": {"vanilla": 0.0}},
+            "learning_rate must be positive, not 0.0",
+        ),
+        (
+            {"methods": ("l2",), "learning_rates": {"swr": 0.1}},
+            "learning rate for 'swr', which is not among the methods: l2",
         ),
     ],
 )
@@ -183,3 +250,23 @@ def test_json_has_what_a_repetition_needs():
     assert described["versions"]["jax"] == jax.__version__
     assert described["device"]["platform"] == jax.default_backend()
     assert described["profile"] == "custom"
+
+
+def test_a_stream_has_as_many_tasks_as_there_are_classes_for():
+    for protocol, most in (("five-plus-one", 32), ("class-incremental", 20)):
+        assert Config(protocol, **MORE, tasks=most).protocol_stages == most
+    assert Config(**PAIRS, tasks=5000).protocol_stages == 5000
+
+
+def test_a_method_s_members_are_its_seeds_at_its_rate():
+    config = Config(
+        **STREAM, methods=("swr", "vanilla"), seeds=3, learning_rates={"swr": 0.5}
+    )
+    for method, coefficient, rate in (
+        ("swr", config.coefficient("swr"), 0.5),
+        ("vanilla", 0.0, 1e-3),
+    ):
+        assert config.rate(method) == rate
+        assert config.members(method) == tuple(
+            (seed, coefficient, rate) for seed in range(3)
+        )
