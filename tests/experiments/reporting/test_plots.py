@@ -26,15 +26,16 @@ def test_a_stream_is_drawn_by_task_with_names_beside_it(write_folder, tmp_path):
     (axes,) = plots.draw(rows).axes
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("task", "online accuracy")
     by_end = sorted(named(axes))
-    assert by_end == ["SWR", "fresh", "vanilla"]
+    assert by_end == ["SWR", "fresh network", "vanilla"]
     # Three lines and their bands; a name has a leader and a piece of its line.
     assert len(axes.collections) == 3
     assert len(axes.lines) == 3 + 2 * 3
-    vanilla = axes.lines[0]
+    colors = [line.get_color() for line in axes.lines]
+    vanilla = axes.lines[colors.index("#666666")]
     expected = curve(rows[rows["method"] == "vanilla"], "online_accuracy")
     np.testing.assert_allclose(vanilla.get_ydata(), expected["mean"])
     assert all(text.get_position()[0] > 1 for text in axes.texts)
-    fresh = axes.lines[[line.get_color() for line in axes.lines].index("#000000")]
+    fresh = axes.lines[colors.index("#000000")]
     assert fresh.get_linestyle() == "--"
 
 

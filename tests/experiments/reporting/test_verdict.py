@@ -57,7 +57,7 @@ def test_a_control_is_never_the_best_of_the_methods(write_folder, tmp_path):
     folder = write_folder(tmp_path / "run", methods=methods, seeds=3, **STREAM)
     assert ": L2 comes first" in verdict(metrics(folder))
     frame = metrics(folder)
-    assert ": fresh has online" in verdict(frame[frame["method"] == "fresh"])
+    assert ": fresh network has online" in verdict(frame[frame["method"] == "fresh"])
 
 
 def test_what_does_not_fall_is_not_said_to(write_folder, tmp_path):
