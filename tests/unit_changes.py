@@ -1,6 +1,7 @@
 """Changes of a network's units, in NumPy, by what a plan says of where they are."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 
@@ -19,7 +20,7 @@ def _change(params, stats, plan, places, count, change):
         units = place.unit_of_entries(count, len(array))
         arrays[tree][k] = np.moveaxis(change(array.copy(), units), 0, place.axis)
     return tuple(
-        structure.unflatten(leaves)
+        structure.unflatten(map(jnp.asarray, leaves))
         for leaves, (_, structure) in zip(arrays, flat, strict=True)
     )
 

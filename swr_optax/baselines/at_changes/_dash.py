@@ -35,7 +35,8 @@ def dash(
     As in the authors' code, a convolution has a factor for each pair of an output
     and an input channel, from the cosine over the positions of the kernel, and the
     biases of a layer have one factor together.  What normalises is left alone, and
-    so is a weight whose axes the plan cannot follow.  Norms change: call
+    so is a weight whose axes the plan cannot follow; a table of embeddings, which
+    their networks do not have, counts as a linear map.  Norms change: call
     :func:`reset_reference_norms` after it if SWR is to hold the new ones.
 
     Example:

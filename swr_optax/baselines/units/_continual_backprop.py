@@ -161,9 +161,9 @@ def outgoing_magnitude(
     rows = plan.match_params(params)
     leaves = jax.tree.leaves(params, is_leaf=is_masked)
     array_of = {
-        row: a
-        for row, a in zip(rows, leaves, strict=True)
-        if row is not None and isinstance(row, int)
+        row: array
+        for row, array in zip(rows, leaves, strict=True)
+        if isinstance(row, int)
     }
     total = jnp.zeros(units.count)
     for place in units.outgoing:

@@ -180,17 +180,18 @@ class _Group:
 
     Attributes:
         parents: for each place, where its slices come from.
-        outgoing: places in parameters that are summed over the units with data.
-        reads: places in the data with which they are.
+        products: places in the data that are summed over with other values, and
+            the places there.
+        sums: places that are summed over the units alone.
         nonlinear: places in what a nonlinearity gives.
-        mixed: whether the units meet otherwise.
+        mixed: whether the units meet in a product of data.
     """
 
     def __init__(self, network: _Network, start: Node) -> None:
         self.network = network
         self.parents: dict[Node, list[Node]] = {start: []}
-        self.outgoing: dict[Node, None] = {}
-        self.reads: dict[Node, None] = {}
+        self.products: dict[tuple[Node, Node], None] = {}
+        self.sums: list[Node] = []
         self.nonlinear: set[Node] = set()
         self.mixed = False
         self.pending = [start]
@@ -230,7 +231,7 @@ class _Group:
                 self._sum_over(node, self._note(other, spot))
             return
         if name in SUMS and node.spot.along.axis in eqn.params["axes"]:
-            self.mixed |= self.network.is_data(node.number)
+            self.sums.append(node)
             return
         reached = after(eqn, operand, node.spot)
         for result, there in zip(step.results, reached, strict=True):
@@ -243,9 +244,9 @@ class _Group:
         if is_data == (True, True):
             self.mixed = True
         elif is_data == (True, False):
-            self.reads[node] = self.outgoing[other] = None
+            self.products[node, other] = None
         elif is_data == (False, True):
-            self.reads[other] = self.outgoing[node] = None
+            self.products[other, node] = None
 
     def _come_from(self, node: Node) -> None:
         """Follows the slices back to where they come from."""
@@ -307,8 +308,12 @@ class _Group:
         """
         network = self.network
         made = self._ancestors(n for n in self.parents if network.is_data(n.number))
-        summed = self._ancestors(self.outgoing)
-        reads = [node for node in self.reads if self._is_behind_nonlinearity(node)]
+        products = [pair for pair in self.products if self._has_leaf(pair[1])]
+        summed = self._ancestors(other for _, other in products)
+        read = dict.fromkeys(node for node, _ in products)
+        reads = [node for node in read if self._is_behind_nonlinearity(node)]
+        mixed = self.mixed or len(products) < len(self.products)
+        mixed |= any(not made.isdisjoint(self._ancestors([n])) for n in self.sums)
         sides: dict[str, list[UnitSlices]] = {}
         for node in self.parents:
             place = network.leaves.get(node.number)
@@ -332,16 +337,22 @@ class _Group:
             incoming=tuple(sorted(sides["incoming"], key=order)),
             outgoing=tuple(sorted(sides["outgoing"], key=order)),
             statistics=tuple(sorted(sides.get("statistics", []), key=order)),
-            mixed=self.mixed,
+            mixed=mixed,
         )
         return FoundUnits(units, self._as_they_are_made(reads))
 
     def _is_behind_nonlinearity(self, read: Node) -> bool:
         return any(
             node in self.nonlinear
+            and self._has_leaf(node)
             and (_others(self, node) > 1 or _others(self, read) == 1)
             for node in self._ancestors([read])
         )
+
+    def _has_leaf(self, node: Node) -> bool:
+        """Whether parameters are in it, or else it is a constant or noise."""
+        leaves = self.network.leaves
+        return any(source.number in leaves for source in self._ancestors([node]))
 
     def _as_they_are_made(self, reads: Sequence[Node]) -> tuple[Node, ...]:
         """The reads before they were cast and reshaped, each once.
