@@ -31,7 +31,7 @@ def test_a_stream_is_drawn_by_task_with_names_beside_it(write_folder, tmp_path):
     assert len(axes.collections) == 3
     assert len(axes.lines) == 3 + 2 * 3
     colors = [line.get_color() for line in axes.lines]
-    vanilla = axes.lines[colors.index("#666666")]
+    vanilla = axes.lines[colors.index("#7a7a7a")]
     expected = curve(rows[rows["method"] == "vanilla"], "online_accuracy")
     np.testing.assert_allclose(vanilla.get_ydata(), expected["mean"])
     assert all(text.get_position()[0] > 1 for text in axes.texts)
