@@ -223,8 +223,11 @@ def _read_metrics(
             check(column.map(_is_name), name, "must be a name, not")
         else:
             found[name] = pd.to_numeric(column, errors="coerce").astype(float)
-            empty = [] if name in ("seed", *place) else ["", "nan"]
-            read = found[name].notna() | column.str.strip().str.lower().isin(empty)
+            read = found[name].notna() | column.str.strip().str.lower().isin(
+                ["", "nan"]
+            )
+            if name in ("seed", *place):  # Which are never unknown.
+                read = found[name].abs() < float("inf")
             check(read, name, "must be a number, not")
     for name in ("protocol", "dataset", "model"):
         same = text[name] == config[name]

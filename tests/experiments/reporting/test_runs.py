@@ -147,6 +147,7 @@ def test_a_broken_config_is_named(write_folder, tmp_path, fields, message):
             "line 7: model is not 'mlp', as in config.json, but 'cnn'",
         ),
         ("mlp,swr,0,1,2,", "mlp,swr,,1,2,", "line 7: seed must be a number, not ''"),
+        ("mlp,swr,0,1,2,", "mlp,swr,0,inf,2,", "7: stage must be a number, not 'inf'"),
         ("mlp,swr,0,1,2,", "mlp,,0,1,2,", "line 7: method must be a name, not ''"),
         ("test_accuracy,", "accuracy,", "metrics.csv has no column 'test_accuracy'"),
         ("seconds,", "step,", "the names of columns must be printable and unique"),
