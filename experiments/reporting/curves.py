@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.methods import METHODS
-from experiments.reporting.naming import ENTRY, STREAMS
+from experiments.reporting.naming import ENTRY
 from experiments.reporting.runs import key
 
 COLORS = {
@@ -105,7 +105,7 @@ def entries(rows: pd.DataFrame) -> Iterable[tuple[pd.Series, pd.DataFrame]]:
     Those are the rows of finished seeds; as long as there is none, of all. Tasks
     that are not scored are not drawn.
     """
-    if len(rows) and rows["protocol"].iloc[0] in STREAMS and "scored" in rows:
+    if "scored" in rows and len(rows) and key(rows["protocol"].iloc[0]) == ["task"]:
         rows = rows[rows["scored"] != 0]
     for _, of_entry in rows.groupby(ENTRY, sort=False):
         finished = of_entry[of_entry["finished"]]
