@@ -58,6 +58,12 @@ def test_old_runs_lack_columns_and_fields(write_folder, tmp_path):
     assert run.entry("swr") == ("swr", "", "")
 
 
+def test_what_is_null_does_not_apply(write_folder, tmp_path):
+    fields = {"tasks": None, "train_images": None, "test_images": None}
+    setting = read_run(write_folder(tmp_path / "run", **fields)).setting
+    assert [setting[name] for name in fields] == ["", "all", "all"]
+
+
 def test_coefficients_are_told_in_words(write_folder, tmp_path):
     groups = {"feature": 1e-4, "classifier": 0.1}
     run = read_run(
