@@ -65,6 +65,7 @@ def _section(setting: dict[str, str], rows: pd.DataFrame) -> dict[str, Any]:
         f"{setting['epochs']} epochs a {'task' if tasks else 'stage'}",
         f"training images: {setting['train_images']}",
         f"batches of {batch}" if batch else "",
+        setting["optimizer"],
     ]
     section: dict[str, Any] = {
         "setting": setting,

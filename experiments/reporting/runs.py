@@ -21,7 +21,7 @@ from experiments.reporting.naming import KNOWN, metric
 
 SETTING = [
     *("protocol", "dataset", "model", "profile", "epochs", "tasks"),
-    *("train_images", "test_images", "batch_size"),
+    *("train_images", "test_images", "batch_size", "optimizer"),
 ]
 """What two numbers must share to be compared: columns of :attr:`Run.rows`."""
 
@@ -84,11 +84,11 @@ class Run:
     def setting(self) -> dict[str, str]:
         """The values of :data:`SETTING`, in words."""
         unknown = {"profile": "not recorded", "train_images": "not recorded"}
+        null = {"profile": "not recorded", "train_images": "all", "test_images": "all"}
         found = {}
         for name in SETTING:
             value = self.config.get(name, unknown.get(name, ""))
-            whole = "all" if name.endswith("images") else "not recorded"
-            found[name] = whole if value is None else str(value)
+            found[name] = null.get(name, "") if value is None else str(value)
         return found
 
     def entry(self, method: str) -> tuple[str, str, str]:
@@ -224,8 +224,11 @@ def _read_metrics(
             check(column.map(_is_name), name, "must be a name, not")
         else:
             found[name] = pd.to_numeric(column, errors="coerce").astype(float)
-            empty = [] if name in ("seed", *place) else ["", "nan"]
-            read = found[name].notna() | column.str.strip().str.lower().isin(empty)
+            read = found[name].notna() | column.str.strip().str.lower().isin(
+                ["", "nan"]
+            )
+            if name in ("seed", *place):  # Which are never unknown.
+                read = found[name].abs() < float("inf")
             check(read, name, "must be a number, not")
     for name in ("protocol", "dataset", "model"):
         same = text[name] == config[name]
@@ -283,7 +286,7 @@ _NEEDED = ("protocol", "dataset", "model", "methods", "seeds", "epochs")
 
 _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "protocol": (KNOWN.__contains__, "one of " + ", ".join(KNOWN)),
-    **dict.fromkeys(("dataset", "model", "profile"), _NAME),
+    **dict.fromkeys(("dataset", "model", "profile", "optimizer"), _NAME),
     "methods": (_are_names, "a list of names"),
     **dict.fromkeys(("seeds", "epochs", "tasks", "stages"), _COUNT),
     **dict.fromkeys(("train_images", "test_images", "batch_size"), _SIZE),
