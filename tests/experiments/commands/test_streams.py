@@ -16,7 +16,7 @@ def done(tmp_path_factory):
     lengths = ("--seeds", "1", "--tasks", "2", "--epochs", "1")
     methods = ("--methods", "vanilla", "swr_two")
     finished = subprocess.run(
-        [sys.executable, "-m", "experiments", *lengths, *methods],
+        [sys.executable, "-m", "experiments", *lengths, *methods, "--tensorboard"],
         cwd=folder,
         env={**os.environ, "XDG_CACHE_HOME": str(folder / "cache")},
         capture_output=True,
@@ -32,6 +32,8 @@ def test_it_writes_its_folder(done):
     _, out = done
     assert {"config.json", "metrics.csv"} <= {path.name for path in out.iterdir()}
     assert not (out / "checkpoint").exists()
+    for method in ("vanilla", "swr_two"):
+        assert len(list((out / "tensorboard" / method / "seed-0").iterdir())) == 1
     config = json.loads((out / "config.json").read_text())
     assert (config["protocol"], config["tasks"], config["seeds"]) == (
         ("random-labels", 2, 1)
