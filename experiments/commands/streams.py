@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 import time
 
+import pandas as pd
 from rich.console import Console
 
 from experiments.commands.live_table import LiveTable
@@ -16,7 +17,8 @@ from experiments.files import check_writable
 from experiments.protocols.config import Config
 from experiments.protocols.records import TaskRecord
 from experiments.protocols.stream_loop import run_stream
-from experiments.reporting.run_files import write_run
+from experiments.reporting.run_files import stream_table, write_run
+from experiments.reporting.verdict import verdict
 from experiments.training.checkpoint import Checkpoints
 
 
@@ -44,4 +46,8 @@ def run(config: Config, out: Path, data_dir: str | None, tensorboard: bool) -> N
     rows = [record.row() for record in records]
     files = write_run(out, config, rows)
     checkpoints.remove()
+    frame = pd.DataFrame(rows)
+    coefficients = {method: config.coefficient(method) for method in config.methods}
+    Console().print(stream_table(frame, coefficients))
+    print(f"\n{verdict(frame)}\n")
     print(f"{time.perf_counter() - began:.0f} s; wrote", *files)

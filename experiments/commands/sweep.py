@@ -21,8 +21,8 @@ from experiments.commands.tensorboard import event_writer
 from experiments.data import Dataset
 from experiments.errors import UserError, check_name
 from experiments.files import check_writable, write_files
+from experiments.methods import METHODS
 from experiments.methods.coefficients import Coefficient, in_words
-from experiments.methods.grids import GRIDS, STREAM_RATES, published_grid
 from experiments.protocols.config import Config
 from experiments.protocols.records import Record, TaskRecord, write_rows
 from experiments.protocols.stage_loop import run_members
@@ -35,6 +35,9 @@ from experiments.training.lanes import Member
 
 HELD_OUT = 0.1
 """Fraction of the training images on which the paper's protocols are compared."""
+
+STREAM_RATES = (1e-3, 1e-4)
+"""Adam's learning rates that Kumar et al. (arXiv 2308.11958) try on streams."""
 
 FIRST_SEED, SEEDS = 1000, 3
 """Of those on which streams are compared, and how many; no run has them otherwise."""
@@ -135,9 +138,12 @@ def points_of(
     check_name(config.protocol, [*swept, *STREAMS], "protocol to sweep")
     if not rates:
         rates = STREAM_RATES if config.is_stream else (config.rate(method),)
-    if method in GRIDS or not config.is_stream:
-        published = published_grid(method)
-        grid = grid or published
+    grid = grid or METHODS[method].grid
+    if METHODS[method].default is None and (grid or not config.is_stream):
+        known = ", ".join(name for name in METHODS if METHODS[name].grid)
+        raise UserError(
+            f"method {method!r} has no coefficient to find: choose from {known}"
+        )
     names = [in_words(coefficient) for coefficient in grid]
     for name in names:
         if names.count(name) > 1:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import optax
 
+from experiments.methods.coefficients import Coefficient
 from swr_optax import RescalingPlan
 
 
@@ -21,6 +22,7 @@ class Setting(NamedTuple):
         learning_rate: the initial one; may be traced.
         seed: of the run, for methods that draw numbers; may be traced.
         plan: of the network.
+        function_plan: with the priority ``"function"``, made when it is asked for.
         init: key → new parameters of the network.
         decay: step → the learning rate over the initial one.
         drops: the steps at which the learning rate falls.
@@ -30,6 +32,7 @@ class Setting(NamedTuple):
     learning_rate: Any
     seed: Any
     plan: RescalingPlan
+    function_plan: Callable[[], RescalingPlan]
     init: Callable[[jax.Array], Any]
     decay: Callable[[jax.typing.ArrayLike], jax.typing.ArrayLike]
     drops: tuple[int, ...]
@@ -40,7 +43,8 @@ Optimizer = Callable[
     [optax.GradientTransformation, Setting], optax.GradientTransformation
 ]
 Statistics = Callable[[Any, Any, Setting], Any]
-AtChange = Callable[[Any, Any, Setting], Any]
+AtChange = Callable[[Any, Any, Setting, Callable[[], Any]], Any]
+Evaluated = Callable[[Any, Any], Any]
 
 
 def _nothing(params: Any, setting: Setting) -> jax.typing.ArrayLike:
@@ -60,6 +64,11 @@ def _as_measured(stats: Any, opt_state: Any, setting: Setting) -> Any:
     return stats
 
 
+def _as_trained(params: Any, opt_state: Any) -> Any:
+    del opt_state
+    return params
+
+
 @dataclasses.dataclass(frozen=True)
 class Method:
     """What a method does, and when.
@@ -72,7 +81,18 @@ class Method:
         statistics: running statistics after a step, from those that the network
             measured and the optimiser's state.
         at_change: new parameters when the data change, from the present and the
-            initial parameters; None if it does nothing then.
+            initial parameters, the setting, and a function that takes one pass over
+            the new data and returns the moving average of the negative gradient; None
+            if it does nothing then.
+        evaluated: the parameters that are evaluated, from those that are trained and
+            the optimiser's state.
+        observes_units: whether its transformation is given the hidden units'
+            activations.
+        coefficients: names of its λ if it has several.
+        default: its λ where no table has one; None if it has none.
+        grid: the values among which a sweep chooses.
+        largest: of what λ may be.
+        rate: a learning rate other than all have, for one that is an optimiser itself.
         last_stage_only: whether it trains on the last stage's data alone.
         fresh: whether network and optimiser are new ones for each task of a stream.
     """
@@ -83,5 +103,12 @@ class Method:
     optimizer: Optimizer = _plain
     statistics: Statistics = _as_measured
     at_change: AtChange | None = None
+    evaluated: Evaluated = _as_trained
+    observes_units: bool = False
+    coefficients: tuple[str, ...] = ()
+    default: Coefficient | None = None
+    grid: tuple[Coefficient, ...] = ()
+    largest: float = 1.0
+    rate: float | None = None
     last_stage_only: bool = False
     fresh: bool = False

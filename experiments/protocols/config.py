@@ -6,8 +6,8 @@ from collections.abc import Mapping
 import dataclasses
 from importlib import metadata
 import json
+import math
 import platform
-import sys
 
 import jax
 import optax
@@ -15,7 +15,13 @@ import optax
 from experiments.data import SOURCES
 from experiments.errors import UserError, check_name
 from experiments.methods import METHODS
-from experiments.methods.coefficients import Choice, Coefficient, default_coefficient
+from experiments.methods.coefficients import (
+    STREAMS as STREAM_COEFFICIENTS,
+    Choice,
+    Coefficient,
+    published_coefficient,
+)
+from experiments.methods.table import GROUPS
 from experiments.models import MODELS
 from experiments.protocols.stages import PROTOCOLS
 from experiments.protocols.streams import METHODS_COMPARED, STREAMS
@@ -119,7 +125,9 @@ class Config:
 
     def rate(self, method: str) -> float:
         """The method's learning rate."""
-        return self.learning_rates.get(method, self.learning_rate)
+        rate = METHODS[method].rate
+        usual = self.learning_rate if rate is None else rate
+        return self.learning_rates.get(method, usual)
 
     def members(self, method: str) -> tuple[Member, ...]:
         """A method's runs: each seed with the configured coefficient and rate."""
@@ -234,7 +242,15 @@ class Config:
         return json.dumps(described, indent=2) + "\n"
 
     def _default_coefficient(self, method: str) -> Choice | None:
-        return default_coefficient(method, self.protocol, self.dataset, self.model)
+        default = METHODS[method].default
+        if default is None:
+            return None
+        if self.is_stream:
+            return Choice(STREAM_COEFFICIENTS.get(method, default), published=True)
+        published = published_coefficient(
+            method, self.protocol, self.dataset, self.model
+        )
+        return published or Choice(default, published=False)
 
     def _default_methods(self) -> tuple[str, ...]:
         """The paper gives two coefficients to networks with normalisation layers."""
@@ -283,27 +299,42 @@ class Config:
                 )
             if self._default_coefficient(method) is None:
                 raise UserError(f"method {method!r} has no coefficient")
-            grouped = isinstance(value, Mapping)
-            if grouped and not method.startswith("swr"):
-                raise UserError(f"method {method!r} has one coefficient, not several")
-            if method == "swr_two" and not grouped:
+            entry = METHODS[method]
+            names = entry.coefficients
+            if isinstance(value, Mapping):
+                names = names or (GROUPS if method.startswith("swr") else ())
+                if not names:
+                    raise UserError(
+                        f"method {method!r} has one coefficient, not several"
+                    )
+                if set(value) != set(names):
+                    raise UserError(
+                        f"coefficients of {method!r} must be for {' and '.join(names)},"
+                        f" not {', '.join(value)}"
+                    )
+            elif names:
+                example = ",".join(f"{n}:{x:g}" for n, x in _items(entry.default))
                 raise UserError(
-                    "method 'swr_two' has two coefficients: give it"
-                    " swr_two=feature:1e-4,classifier:1e-1"
+                    f"method {method!r} has {len(names)} coefficients: give it"
+                    f" {method}={example}"
                 )
-            if isinstance(value, Mapping) and set(value) != {"feature", "classifier"}:
-                raise UserError(
-                    f"coefficients of {method!r} must be for feature and classifier,"
-                    f" not {', '.join(value)}"
-                )
-            # A penalty may weigh any number; the others go a fraction of a way.
-            bound = sys.float_info.max if method in ("l2", "l2_init") else 1
-            for number in value.values() if isinstance(value, Mapping) else [value]:
-                if not 0 <= number <= bound:
-                    allowed = "from 0 to 1" if bound == 1 else "0 or a positive number"
+            for _, number in _items(value):
+                if not 0 <= number <= entry.largest or number == math.inf:
+                    allowed = (
+                        "0 or a positive number"
+                        if entry.largest == math.inf
+                        else f"from 0 to {entry.largest:g}"
+                    )
                     raise UserError(
                         f"coefficient of {method!r} must be {allowed}, not {number:g}"
                     )
+
+
+def _items(coefficient: Coefficient | None) -> list[tuple[str, float]]:
+    """Numbers by their names; one alone has none."""
+    if isinstance(coefficient, Mapping):
+        return list(coefficient.items())
+    return [] if coefficient is None else [("", coefficient)]
 
 
 def profile_options(

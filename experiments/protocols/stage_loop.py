@@ -152,19 +152,23 @@ def _run_lane(
         if (stage, config.epochs) <= done:
             continue
         parts = [images_of_stage(config.protocol, images, stage, s) for s in seeds]
+
+        def order_of(
+            epoch: int, stage: int = stage, parts: list[np.ndarray] = parts
+        ) -> np.ndarray:
+            orders = [
+                shuffled(part, config.batch_size, most_steps, (seed, stage, epoch))
+                for part, seed in zip(parts, seeds, strict=True)
+            ]
+            return np.stack(orders)
+
         if stage > first and (stage, 0) > done:
-            params = training.change_data(state.params, initial, arrays)
-            state = state._replace(params=params)
+            state = training.change_data(state, initial, arrays, train, order_of(1))
             evaluate(state, stage, 0, [None] * len(seeds))
         for epoch in range(1, config.epochs + 1):
             if (stage, epoch) <= done:
                 continue
-            order = np.stack(
-                [
-                    shuffled(part, config.batch_size, most_steps, (seed, stage, epoch))
-                    for part, seed in zip(parts, seeds, strict=True)
-                ]
-            )
+            order = order_of(epoch)
             state, sums = training.run(state, arrays, train, order)
             steps += -(-len(parts[0]) // config.batch_size)
             losses = sums["loss"] / (order >= 0).sum(axis=(1, 2))

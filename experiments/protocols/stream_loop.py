@@ -121,18 +121,17 @@ def _run_lane(
     steps = last.step if last else 0
     began = time.perf_counter() - (last.seconds if last else 0.0)
     for task in range(len(histories[0]) + 1, config.stream_tasks + 1):
+        drawn = [
+            stream.draw(dataset, config.size, member.seed, task) for member in members
+        ]
+        data, order = to_learn(drawn), np.stack([one.order for one in drawn])
         if training.method.fresh and task > 1:
             seeds = [config.fresh_seed(member.seed, task) for member in members]
             state = training.initialize(members, seeds)
             initial = jax.tree.map(jnp.copy, state.params)
         elif task > 1:
-            params = training.change_data(state.params, initial, arrays)
-            state = state._replace(params=params)
-        drawn = [
-            stream.draw(dataset, config.size, member.seed, task) for member in members
-        ]
-        data = to_learn(drawn)
-        order = np.stack([one.order for one in drawn])
+            passed = order[:, : order.shape[1] // config.epochs or 1]
+            state = training.change_data(state, initial, arrays, data, passed)
         state, sums = training.run(state, arrays, data, order)
         steps += int((drawn[0].order >= 0).any(axis=1).sum())
         own = min(one.examples or len(one.inputs) for one in drawn)

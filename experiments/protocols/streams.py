@@ -41,6 +41,7 @@ class Stream(NamedTuple):
         published: by data set, the published length or, where there is none, one at
             which plain training loses plasticity; the first is the default set.
         quick: the same in minutes on two cores.
+        metric: the column of ``metrics.csv`` whose mean over tasks is a method's score.
         outputs: of the network; None for as many as there are classes.
         regression: whether it is numbers that are learnt.
         sized: whether the number of a task's images is free.
@@ -52,6 +53,7 @@ class Stream(NamedTuple):
     draw: Draw
     published: Mapping[str, Length]
     quick: Mapping[str, Length]
+    metric: str = "online_accuracy"
     outputs: int | None = None
     regression: bool = False
     sized: bool = True
@@ -123,6 +125,7 @@ STREAMS: dict[str, Stream] = {
         draw=tasks.class_incremental,
         published=_lengths("resnet18", None, 90, 200, 20, "cifar100"),
         quick=_lengths("cnn_deep", None, 50, 2, 5, "cifar100"),
+        metric="test_accuracy",
         sized=False,
     ),
     "slowly-changing-regression": Stream(
@@ -132,6 +135,7 @@ STREAMS: dict[str, Stream] = {
         draw=tasks.slowly_changing_regression,
         published=_lengths("mlp_five", 10_000, 1, 1, 300, "bits"),
         quick=_lengths("mlp_five", 2000, 1, 1, 20, "bits"),
+        metric="train_loss",
         outputs=1,
         regression=True,
     ),

@@ -1,1 +1,1 @@
-"""From the folders of runs to one page: runs → cells → tables and plots → page."""
+"""From folders of runs to a page: rows → ranking → verdict, tables and figures."""

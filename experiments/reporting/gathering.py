@@ -1,57 +1,146 @@
-"""The report that gathers runs: a page, and its tables as Markdown."""
+"""The report that gathers runs: a page, and its tables as Markdown and CSV."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+import json
 from pathlib import Path
+import re
+from typing import Any
 
-from experiments.errors import UserError
+import jinja2
+import pandas as pd
+from plotly.offline import get_plotlyjs
+
 from experiments.files import write_files
-from experiments.reporting.cells import gather
-from experiments.reporting.markdown import markdown
-from experiments.reporting.page import html
-from experiments.reporting.runs import read_run
-from experiments.reporting.statistics import COVERAGE, FEWEST_SEEDS
+from experiments.reporting import figures, tables
+from experiments.reporting.collection import Collection, collect
+from experiments.reporting.curves import entries
+from experiments.reporting.missing import missing
+from experiments.reporting.naming import score_in_words, title
+from experiments.reporting.plots import MOST_BANDS
+from experiments.reporting.ranking import FEWEST_SEEDS, ranking
+from experiments.reporting.runs import SETTING
+from experiments.reporting.verdict import verdict
 
 TITLE = "Soft Weight Rescaling: experiments"
 
-NOTES = (
-    "Test accuracy is the fraction of test images classified correctly after the last"
-    " epoch: mean ± standard deviation over seeds. The stream average is the mean over"
-    " all evaluations of a run. Weight growth is a weight's norm over its initial one,"
-    " mean over layers. Only seeds that finished count, and a dash means not measured.",
-    "The interval is the percentile bootstrap's of the mean over seeds, nominally of"
-    " 95 %. From few seeds it is too narrow: of normal values it holds the true mean"
-    " in "
-    + ", ".join(f"{share:.0%} of cases for {n}" for n, share in COVERAGE.items())
-    + f" seeds. Fewer than {FEWEST_SEEDS} seeds have none.",
-    "The paper's numbers (Oh et al., arXiv 2507.04683, tables 1 and 5) are means ±"
-    " standard deviations over 5 seeds, 3 for VGG-16, of the whole training set; the"
-    " difference is our mean minus the paper's. Like is compared with like only in rows"
-    " with the profile “paper”. Of its other protocols the paper has curves alone.",
-)
-
 
 def write_report(out: Path, runs: Sequence[Path]) -> list[Path]:
-    """Writes ``report.html`` and ``report.md``; returns their paths.
+    """Writes the report's files and returns their paths.
+
+    They are ``report.html``, ``report.md``, ``ranking.csv`` with the rankings of all
+    settings, and ``results.csv`` with a row for each evaluation.
 
     Args:
         out: the folder to write to.
-        runs: folders of runs.
+        runs: folders of runs. Those that cannot be read are named in the report.
 
     Raises:
-        UserError: if a run cannot be read, or the folder not be written.
+        UserError: if no run can be read, or the folder not be written.
     """
-    if not runs:
-        raise UserError("no runs: name at least one folder that has a config.json")
-    once = {folder.resolve(): folder for folder in runs}
-    gathered = gather([read_run(folder) for folder in once.values()])
-    page = html(TITLE, NOTES, gathered)
-    tables = markdown(TITLE, NOTES, gathered)
-    return write_files(
-        out,
-        {
-            "report.html": lambda path: path.write_text(page, encoding="utf-8"),
-            "report.md": lambda path: path.write_text(tables, encoding="utf-8"),
-        },
+    collection = collect(runs)
+    sections = [_section(*found) for found in collection.settings()]
+    rankings = [section["ranking"].assign(**section["setting"]) for section in sections]
+    ranked = pd.concat([pd.DataFrame(columns=SETTING), *rankings])
+    texts = {
+        "report.html": _page(collection, sections),
+        "report.md": _markdown(collection, sections),
+        "ranking.csv": ranked.to_csv(index=False, float_format="%.6g"),
+        "results.csv": collection.rows.to_csv(index=False),
+    }
+
+    def writer(text: str) -> Callable[[Path], object]:
+        return lambda path: path.write_text(text, encoding="utf-8")
+
+    return write_files(out, {name: writer(text) for name, text in texts.items()})
+
+
+def _section(setting: dict[str, str], rows: pd.DataFrame) -> dict[str, Any]:
+    """All that there is to say of one setting."""
+    protocol, tasks, batch = (setting[n] for n in ("protocol", "tasks", "batch_size"))
+    size = [
+        f"profile {setting['profile']}",
+        f"{tasks} tasks" if tasks else "",
+        f"{setting['epochs']} epochs a {'task' if tasks else 'stage'}",
+        f"training images: {setting['train_images']}",
+        f"batches of {batch}" if batch else "",
+    ]
+    section: dict[str, Any] = {
+        "setting": setting,
+        "heading": f"{title(protocol)}: {setting['dataset']}, {setting['model']}",
+        "size": ", ".join(filter(None, size)),
+        "verdict": verdict(rows),
+        "unfinished": [
+            first["name"]
+            for first, drawn in entries(rows)
+            if not drawn["finished"].any()
+        ],
+        "ranking": pd.DataFrame(),
+    }
+    drawn: list[tuple[str, str, dict[str, Any] | None]]
+    if protocol == "proportionality":
+        answers, further = [tables.proportionality(rows)], []
+        drawn = [("ratios", w, spec) for w, spec in figures.proportionality(rows)]
+    else:
+        section["ranking"] = table = ranking(rows)
+        answers = [tables.ranked(table, protocol)]
+        further = [tables.ends(table, setting), tables.retention(rows)]
+        drawn = [
+            ("curves", "", figures.curves(rows)),
+            ("scores", score_in_words(protocol), figures.scores(table, protocol)),
+            ("lost", "", figures.lost(rows)),
+        ]
+    section["answers"] = [table for table in answers if table.rows]
+    section["tables"] = [table for table in further if table.rows]
+    section["figures"] = [figure for figure in drawn if figure[2] is not None]
+    return section
+
+
+def _page(collection: Collection, sections: Sequence[Mapping[str, Any]]) -> str:
+    """The whole page; all that is not its own is escaped."""
+    specs = [spec for section in sections for _, _, spec in section["figures"]]
+    options = {"dark": figures.dark_colors(specs), "most_bands": MOST_BANDS}
+    # Plotly's script from its package, so that no other host is ever asked.
+    return (
+        _environment(autoescape=True)
+        .get_template("page.html")
+        .render(**_common(collection, sections), options=options, plotly=get_plotlyjs())
     )
+
+
+def _markdown(collection: Collection, sections: Sequence[Mapping[str, Any]]) -> str:
+    """Tables and verdicts, of which no character means anything to Markdown."""
+
+    def plain(value: object) -> str:
+        return re.sub(r"([\\`*_{}\[\]<>#|~&])", r"\\\1", str(value))
+
+    environment = _environment(autoescape=False, finalize=plain)
+    return environment.get_template("report.md").render(**_common(collection, sections))
+
+
+def _environment(**options: Any) -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("experiments.reporting"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        **options,
+    )
+
+
+def _common(
+    collection: Collection, sections: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    notes = _environment().get_template("notes.txt")
+    return {
+        "title": TITLE,
+        "notes": notes.render(fewest=FEWEST_SEEDS).strip().split("\n\n"),
+        "sections": sections,
+        "runs": tables.runs(collection),
+        "configs": [
+            (run.name, json.dumps(run.config, indent=2)) for run in collection.runs
+        ],
+        "missing": missing(collection),
+    }

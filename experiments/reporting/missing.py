@@ -4,106 +4,115 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from experiments.protocols.stages import PROTOCOLS
-from experiments.reporting.cells import Cell, Gathered, label
+from experiments.protocols.streams import STREAMS
+from experiments.reporting.collection import Collection
+from experiments.reporting.naming import label, title
 from experiments.reporting.published import PUBLISHED, published_as
+from experiments.reporting.ranking import scores
 from experiments.reporting.runs import Run
 
-_OPTIONAL = (
-    "stream_accuracy",
-    "weight_growth",
-    "dead_units",
-    "effective_rank",
-)
+_OPTIONAL = ("stream_accuracy", "weight_growth", "dead_units", "effective_rank")
+
+_Cell = tuple[str, str, str, str]
 
 
-def missing(gathered: Gathered) -> dict[str, list[str]]:
+def missing(collection: Collection) -> dict[str, list[str]]:
     """Sentences by heading; a heading about which there is nothing is absent."""
-    cells = gathered.cells
+    runs = collection.runs
+    replaced = {(old, method) for old, method, _ in collection.replaced}
+    shown = [(r, m) for r in runs for m in r.methods if (r, m) not in replaced]
+    published = _covered(run for run in runs if run.setting["profile"] == "paper")
     found = {
-        "Not finished": [line for cell in cells for line in _unfinished(cell)],
+        "Not readable": collection.unreadable,
+        "Not finished": [line for pair in shown for line in _unfinished(*pair)],
+        "Without a finite score": [line for run in runs for line in _not_finite(run)],
         "Run twice": [
-            f"{_described(old)}: {old.run.name} (written {old.run.written_at}) gives"
-            f" way to {new.run.name} (written {new.run.written_at}), the newer."
-            for old, new in gathered.replaced
+            f"{_described(old, method)}: {old.name} (written {old.written_at}) gives"
+            f" way to {new.name} (written {new.written_at}), the newer."
+            for old, method, new in collection.replaced
         ],
-        "Not measured": [line for run in gathered.runs for line in _unmeasured(run)],
-        "In the paper's tables, with no run at all": _without(
-            _covered(cells), PUBLISHED
+        "Not measured": [line for run in runs for line in _unmeasured(run)],
+        "In the paper's tables, with no run at all": _lines(
+            PUBLISHED.keys() - _covered(runs)
         ),
-        "In the paper's tables, run only with another profile than paper": _without(
-            _covered(cell for cell in cells if cell.run.profile == "paper"),
-            _covered(cells) & PUBLISHED.keys(),
+        "In the paper's tables, run only with another profile than paper": _lines(
+            (_covered(runs) & PUBLISHED.keys()) - published
         ),
     }
     return {heading: lines for heading, lines in found.items() if lines}
 
 
-def _unfinished(cell: Cell) -> list[str]:
-    run = cell.run
-    done, begun = len(cell.finished), len(cell.histories)
-    if done >= run.seeds:
+def _unfinished(run: Run, method: str) -> list[str]:
+    wanted, progress = run.config["seeds"], run.progress
+    progress = progress[progress.index.get_level_values("method") == method]
+    short = progress[progress["done"] < progress["wanted"]]
+    done = len(progress) - len(short)
+    if done >= wanted:
         return []
-    short = [
-        f"{cell.evaluations(history)} of {cell.expected(history)}"
-        for seed, history in cell.histories.items()
-        if seed not in cell.finished
+    parts = [f"{done} of {wanted} seeds are finished"]
+    if len(short):
+        counts = (f"{row.done} of {row.wanted}" for row in short.itertuples())
+        parts.append("others have " + ", ".join(counts) + " evaluations")
+    if len(progress) < wanted:
+        parts.append(f"{wanted - len(progress)} left no row")
+    return [f"{_described(run, method)}, in {run.name}: {'; '.join(parts)}."]
+
+
+def _not_finite(run: Run) -> list[str]:
+    if run.protocol == "proportionality":
+        return []
+    finished = run.rows[run.rows["finished"]]
+    seeds = finished.groupby("method", sort=False)["seed"].nunique()
+    finite = scores(finished).groupby("method")["seed"].nunique()
+    without = (seeds - finite.reindex(seeds.index, fill_value=0)).astype(int)
+    return [
+        f"{_described(run, method)}, in {run.name}: {count} of {seeds[method]} finished"
+        " seeds; they do not count."
+        for method, count in without.items()
+        if count
     ]
-    parts = [f"{done} of {run.seeds} seeds are finished"]
-    if short:
-        parts.append("others have " + ", ".join(short) + " evaluations")
-    if begun < run.seeds:
-        parts.append(f"{run.seeds - begun} left no row")
-    return [f"{_described(cell)}, in {run.name}: {'; '.join(parts)}."]
 
 
 def _unmeasured(run: Run) -> list[str]:
     if run.protocol == "proportionality":
         return []
-    lines = []
-    absent = [name for name in _OPTIONAL if name not in run.columns]
-    if not any(name.startswith("growth/") for name in run.columns):
+    optional = _OPTIONAL[1:] if run.protocol in STREAMS else _OPTIONAL
+    absent = [name for name in optional if name not in run.metrics]
+    if not any(name.startswith("growth/") for name in run.metrics):
         absent.append("growth of each layer")
+    lines = []
     if absent:
         lines.append(f"{run.name} has no columns for {', '.join(absent)}.")
-    unrecorded = [key for key in ("profile", "train_images") if key not in run.config]
+    unrecorded = [
+        name for name in ("profile", "train_images") if name not in run.config
+    ]
     if unrecorded:
         lines.append(f"{run.name} does not record its {' and '.join(unrecorded)}.")
     return lines
 
 
-def _covered(cells: Iterable[Cell]) -> set[tuple[str, str, str, str]]:
-    return {
-        (
-            cell.run.protocol,
-            cell.run.dataset,
-            cell.run.model,
-            published_as(cell.run.model, cell.method),
-        )
-        for cell in cells
-        if cell.finished
-    }
+def _covered(runs: Iterable[Run]) -> set[_Cell]:
+    """Cells of the paper's tables of which a seed has finished."""
+    found = set()
+    for run in runs:
+        dataset, model = run.config["dataset"], run.config["model"]
+        for method in run.rows[run.rows["finished"]]["method"].unique():
+            found.add((run.protocol, dataset, model, published_as(model, method)))
+    return found
 
 
-def _without(
-    covered: set[tuple[str, str, str, str]],
-    wanted: Iterable[tuple[str, str, str, str]],
-) -> list[str]:
-    lines: dict[str, list[str]] = {}
-    asked = set(wanted) - covered
-    # In the order of the paper's tables.
-    for cell in [cell for cell in PUBLISHED if cell in asked]:
+def _lines(cells: Iterable[_Cell]) -> list[str]:
+    asked, lines = set(cells), dict[str, list[str]]()
+    for cell in [cell for cell in PUBLISHED if cell in asked]:  # In the paper's order.
         protocol, dataset, model, method = cell
-        title, source = PROTOCOLS[protocol].title, PUBLISHED[cell].source
-        line = f"{title} ({source}), {dataset}, {model}"
+        line = f"{title(protocol)} ({PUBLISHED[cell].source}), {dataset}, {model}"
         lines.setdefault(line, []).append(label(method))
     return [f"{line}: {', '.join(methods)}." for line, methods in lines.items()]
 
 
-def _described(cell: Cell) -> str:
-    setting = cell.setting
-    return (
-        f"{PROTOCOLS[setting.protocol].title}, {setting.dataset}, {setting.model},"
-        f" {label(cell.method)} (profile {setting.profile},"
-        f" {setting.epochs} epochs a stage)"
-    )
+def _described(run: Run, method: str) -> str:
+    setting = run.setting
+    each = "task" if run.protocol in STREAMS else "stage"
+    network = f"{setting['dataset']}, {setting['model']}"
+    size = f"profile {setting['profile']}, {setting['epochs']} epochs a {each}"
+    return f"{title(run.protocol)}, {network}, {label(method)} ({size})"

@@ -6,94 +6,56 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import pandas as pd
+from rich.markup import escape
 from rich.table import Table
 
 from experiments.files import write_files
-from experiments.methods import METHODS
-from experiments.methods.coefficients import in_words
+from experiments.methods.coefficients import Coefficient, in_words
 from experiments.protocols.config import Config
 from experiments.protocols.records import Record, write_rows
-from experiments.protocols.stages import PROTOCOLS
-from experiments.reporting import plots
-from experiments.reporting.cells import gather
-from experiments.reporting.runs import read_run
-
-
-def final_results(records: Sequence[Record], method: str) -> tuple[np.ndarray, ...]:
-    """Test accuracy and weight growth of each seed after its last epoch."""
-    last = {
-        record.seed: record
-        for record in sorted(records, key=lambda r: r.step)
-        if record.method == method
-    }
-    ends = [last[seed] for seed in sorted(last)]
-    return (
-        np.array([end.test_accuracy for end in ends]),
-        np.array([end.weight_growth for end in ends]),
-    )
+from experiments.reporting import plots, tables
+from experiments.reporting.collection import collect
+from experiments.reporting.naming import label, title
 
 
 def summary_table(config: Config, records: Sequence[Record]) -> Table:
-    """Mean ± standard deviation over seeds at the end of each method's training."""
-    each = " a stage" if config.protocol_stages > 1 else ""
-    table = Table(
-        title=f"{config.protocol}, {config.dataset}, {config.model}:"
-        f" {_count(config.epochs, 'epoch')}{each}, {_count(config.seeds, 'seed')},"
-        f" profile {config.profile}"
+    """The ranking of a run in stages: means ± standard deviations over seeds."""
+    frame = pd.DataFrame([record.row() for record in records])
+    coefficients = {method: config.coefficient(method) for method in config.methods}
+    return _for_terminal(
+        f"{config.protocol}, {config.dataset}, {config.model}: {_size(config)}",
+        tables.brief(_with_coefficients(frame, coefficients)),
     )
-    table.add_column("method")
-    table.add_column("λ", justify="right")
-    table.add_column("test accuracy", justify="right")
-    table.add_column("weight growth", justify="right")
-    for method in config.methods:
-        accuracy, growth = final_results(records, method)
-        coefficient = config.coefficient(method)
-        table.add_row(
-            METHODS[method].label,
-            in_words(coefficient),
-            _mean_and_deviation(accuracy, 4),
-            _mean_and_deviation(growth, 2),
-        )
-    return table
+
+
+def stream_table(
+    frame: pd.DataFrame, coefficients: Mapping[str, Coefficient | None]
+) -> Table:
+    """The ranking of a stream of tasks, in 80 columns.
+
+    Args:
+        frame: rows of ``metrics.csv``.
+        coefficients: of the methods that have one.
+    """
+    protocol, dataset, model = frame[["protocol", "dataset", "model"]].iloc[0]
+    tasks, seeds = int(frame["task"].max()), frame["seed"].nunique()
+    return _for_terminal(
+        f"{title(protocol)}, {dataset}, {model}: {_count(tasks, 'task')},"
+        f" {_count(seeds, 'seed')}; first and last fifth of tasks, average ± half of"
+        " its 95 % interval, at a task's end over the last fifth",
+        tables.brief(_with_coefficients(frame, coefficients)),
+    )
 
 
 def proportionality_table(config: Config, rows: Sequence[Mapping[str, Any]]) -> Table:
     """Mean ± standard deviation over seeds for each ratio, biases and time."""
-    table = Table(
-        title="test accuracy after scaling once with biases rescaled or kept,"
-        f" {config.dataset}, {config.model}, {config.methods[0]}:"
-        f" {_count(config.epochs, 'epoch')}, {_count(config.seeds, 'seed')}, profile"
-        f" {config.profile}",
-        pad_edge=False,  # Or it would not fit a terminal's 80 columns.
+    name = label(config.methods[0])
+    return _for_terminal(
+        "test accuracy after scaling once with biases rescaled or kept,"
+        f" {config.dataset}, {config.model}, {name}: {_size(config)}",
+        tables.proportionality(pd.DataFrame(rows).assign(finished=True, name=name)),
     )
-    table.add_column("ratio", justify="right")
-    columns = dict.fromkeys((row["biases"], row["when"]) for row in rows)
-    for biases, when in columns:
-        table.add_column(f"{biases}, {when}", justify="right")
-    for ratio in dict.fromkeys(row["ratio"] for row in rows):
-        found = (
-            np.array(
-                [
-                    row["test_accuracy"]
-                    for row in rows
-                    if (row["ratio"], row["biases"], row["when"]) == (ratio, *column)
-                ]
-            )
-            for column in columns
-        )
-        table.add_row(f"{ratio:g}", *(_mean_and_deviation(x, 4) for x in found))
-    return table
-
-
-def _count(number: int, name: str) -> str:
-    return f"{number} {name}" if number == 1 else f"{number} {name}s"
-
-
-def _mean_and_deviation(values: np.ndarray, digits: int) -> str:
-    if len(values) == 1:
-        return f"{values[0]:.{digits}f}"
-    return f"{values.mean():.{digits}f} ± {values.std(ddof=1):.{digits}f}"
 
 
 def write_run(
@@ -104,14 +66,6 @@ def write_run(
     Raises:
         UserError: if the folder cannot be written.
     """
-    if config.is_stream:
-        return write_files(
-            out,
-            {
-                "config.json": lambda path: path.write_text(config.to_json()),
-                "metrics.csv": lambda path: write_rows(path, rows),
-            },
-        )
     return write_files(
         out,
         {
@@ -123,16 +77,42 @@ def write_run(
 
 
 def _draw(path: Path, out: Path) -> None:
-    """The figure of the run in a folder: the paper's for its protocol."""
-    cells = gather([read_run(out)]).cells
-    draw = {
-        "balancedness": plots.balancedness,
-        "proportionality": plots.proportionality,
-    }.get(cells[0].run.protocol, plots.learning_curves)
-    figure = draw(cells)
+    """The figure of the run in a folder."""
+    rows = collect([out]).rows
+    figure = plots.draw(rows)
     if figure is not None:
-        run = cells[0].run
-        figure.suptitle(
-            f"{PROTOCOLS[run.protocol].title}: {run.dataset}, {run.model}", fontsize=11
-        )
+        protocol, dataset, model = rows[["protocol", "dataset", "model"]].iloc[0]
+        heading = plots.plain(f"{title(protocol)}: {dataset}, {model}")
+        figure.suptitle(heading, fontsize=11)
         figure.savefig(path, dpi=160)
+
+
+def _with_coefficients(
+    frame: pd.DataFrame, coefficients: Mapping[str, Coefficient | None]
+) -> pd.DataFrame:
+    words = {method: in_words(value) for method, value in coefficients.items()}
+    return frame.assign(coefficient=[words.get(m, "") for m in frame["method"]])
+
+
+def _for_terminal(heading: str, table: tables.Table) -> Table:
+    # As narrow as it can be, or it would not fit 80 columns.
+    found = Table(title=escape(heading), pad_edge=False, padding=(0, 1, 0, 0))
+    for place, name in enumerate(table.header):
+        if name in ("method", "λ"):
+            found.add_column(name)
+        else:  # Only a heading may be broken, and no number.
+            width = max((len(row[place]) for row in table.rows), default=0)
+            found.add_column(name, justify="right", min_width=width)
+    for row in table.rows:
+        found.add_row(*map(escape, row))
+    return found
+
+
+def _size(config: Config) -> str:
+    each = " a stage" if config.protocol_stages > 1 else ""
+    epochs, seeds = _count(config.epochs, "epoch"), _count(config.seeds, "seed")
+    return f"{epochs}{each}, {seeds}, profile {config.profile}"
+
+
+def _count(count: int, name: str) -> str:
+    return f"{count} {name}" if count == 1 else f"{count} {name}s"

@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 import csv
 import dataclasses
 import datetime
+import functools
 import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import pandas as pd
 
 from experiments.errors import UserError
 from experiments.methods.coefficients import in_words
 from experiments.protocols.stages import PROTOCOLS
+from experiments.protocols.streams import STREAMS
+from experiments.reporting.naming import KNOWN, metric
+
+SETTING = [
+    *("protocol", "dataset", "model", "profile", "epochs", "tasks"),
+    *("train_images", "test_images", "batch_size"),
+]
+"""What two numbers must share to be compared: columns of :attr:`Run.rows`."""
 
 _TEXT = ("protocol", "dataset", "model", "method", "biases", "when")
-_NEEDED = ("protocol", "dataset", "model", "method", "seed")
-# What tells one row of a seed from another.
-_TRAINING_KEY = ("stage", "epoch")
-_PROPORTIONALITY_KEY = ("ratio", "biases", "when")
+
+
+def key(protocol: str) -> list[str]:
+    """The columns that tell one evaluation of a seed from another."""
+    if protocol == "proportionality":
+        return ["ratio", "biases", "when"]
+    return ["task"] if protocol in STREAMS else ["stage", "epoch"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -30,21 +42,20 @@ class Run:
     Attributes:
         folder: where it was read from.
         config: the whole of ``config.json``.
-        columns: of ``metrics.csv``, all of one length: text as str arrays, the
-            others float64 with NaN for what was not measured.
+        metrics: ``metrics.csv``, in the order of training; names are text, all
+            else float64 with NaN for what was not measured.
         written: when ``metrics.csv`` was last written, seconds since 1970.
     """
 
     folder: Path
     config: Mapping[str, Any]
-    columns: Mapping[str, np.ndarray]
+    metrics: pd.DataFrame
     written: float
 
     @property
     def name(self) -> str:
         """The folder as it was named, whatever characters that took."""
-        name = str(self.folder)
-        return name if name.isprintable() else ascii(name)
+        return _printable(self.folder)
 
     @property
     def written_at(self) -> str:
@@ -54,64 +65,73 @@ class Run:
 
     @property
     def protocol(self) -> str:
-        """Name in :data:`PROTOCOLS`."""
+        """Name of the experiment."""
         return self.config["protocol"]
 
     @property
-    def dataset(self) -> str:
-        """Name of the data set."""
-        return self.config["dataset"]
-
-    @property
-    def model(self) -> str:
-        """Name of the network."""
-        return self.config["model"]
-
-    @property
-    def methods(self) -> tuple[str, ...]:
-        """Those the run was to have."""
-        return tuple(self.config["methods"])
-
-    @property
-    def seeds(self) -> int:
-        """How many it was to have."""
-        return self.config["seeds"]
-
-    @property
-    def epochs(self) -> int:
-        """Length of a stage."""
-        return self.config["epochs"]
+    def methods(self) -> list[str]:
+        """Those it was to have, then any others that it has."""
+        return list(dict.fromkeys([*self.config["methods"], *self.metrics["method"]]))
 
     @property
     def stages(self) -> int:
         """Spans between changes of data."""
-        return self.config.get("stages", PROTOCOLS[self.protocol].stages)
+        if self.protocol in STREAMS:
+            return self.config["tasks"]
+        return self.config.get("stages") or PROTOCOLS[self.protocol].stages
 
     @property
-    def profile(self) -> str:
-        """``quick``, ``paper`` or ``custom``."""
-        return self.config.get("profile") or "not recorded"
+    def setting(self) -> dict[str, str]:
+        """The values of :data:`SETTING`, in words."""
+        unknown = {"profile": "not recorded", "train_images": "not recorded"}
+        found = {}
+        for name in SETTING:
+            value = self.config.get(name, unknown.get(name, ""))
+            whole = "all" if name.endswith("images") else "not recorded"
+            found[name] = whole if value is None else str(value)
+        return found
 
-    @property
-    def train_images(self) -> str:
-        """Size of the training subset, or ``all``."""
-        if "train_images" not in self.config:
-            return "not recorded"
-        size = self.config["train_images"]
-        return "all" if size is None else str(size)
+    def entry(self, method: str) -> tuple[str, str, str]:
+        """The method, its coefficient and its learning rate, in words."""
+        rates = self.config.get("learning_rates") or {}
+        rate = rates.get(method, self.config.get("learning_rate"))
+        coefficient = (self.config.get("coefficients") or {}).get(method)
+        return method, in_words(coefficient), in_words(rate)
 
-    def coefficient(self, method: str) -> str:
-        """The method's coefficient in words, empty if it has none."""
-        return in_words(self.config.get("coefficients", {}).get(method))
+    @functools.cached_property
+    def progress(self) -> pd.DataFrame:
+        """Evaluations of each method and seed: ``done`` and ``wanted``."""
+        seeds = self.metrics.groupby(["method", "seed"], sort=False)
+        if self.protocol == "proportionality":
+            wanted = len(self.metrics[key(self.protocol)].drop_duplicates())
+            return pd.DataFrame({"done": seeds.size(), "wanted": wanted})
+        if self.protocol in STREAMS:
+            return pd.DataFrame({"done": seeds.size(), "wanted": self.stages})
+        # Those right at a change of data come on top. Training from scratch knows
+        # the last stage of a warm start alone.
+        trained = self.metrics.assign(trained=self.metrics["epoch"] >= 1)
+        done = trained.groupby(["method", "seed"], sort=False)["trained"].sum()
+        stages = self.stages + 1 - seeds["stage"].min()
+        wanted = self.config["epochs"] * stages
+        return pd.DataFrame({"done": done, "wanted": wanted.astype(int)})
 
-    def history(self, method: str, seed: int) -> dict[str, np.ndarray]:
-        """The columns of one seed, in the order of training."""
-        of_seed = (self.columns["method"] == method) & (self.columns["seed"] == seed)
-        rows = np.flatnonzero(of_seed)
-        if self.protocol != "proportionality":
-            stages, epochs = self.columns["stage"][rows], self.columns["epoch"][rows]
-            rows = rows[np.lexsort((epochs, stages))]
-        return {name: values[rows] for name, values in self.columns.items()}
+    @functools.cached_property
+    def rows(self) -> pd.DataFrame:
+        """The metrics, with all that tells them from other runs'.
+
+        ``finished`` is whether the whole of a row's seed is there.
+        """
+        progress = self.progress["done"] >= self.progress["wanted"]
+        seeds = pd.MultiIndex.from_frame(self.metrics[["method", "seed"]])
+        words = {method: self.entry(method) for method in self.methods}
+        methods = self.metrics["method"]
+        return self.metrics.assign(
+            **self.setting,
+            coefficient=[words[method][1] for method in methods],
+            rate=[words[method][2] for method in methods],
+            finished=progress.reindex(seeds).to_numpy(dtype=bool),
+            run=self.name,
+        )
 
 
 def find_runs(root: Path) -> list[Path]:
@@ -136,7 +156,7 @@ def read_run(folder: Path) -> Run:
     path = folder / "metrics.csv"
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            columns = _read_columns(path, file, config)
+            metrics = _read_metrics(path, file, config)
         written = path.stat().st_mtime
     except FileNotFoundError:
         raise UserError(f"{folder} has no metrics.csv: name a run's folder") from None
@@ -144,7 +164,7 @@ def read_run(folder: Path) -> Run:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path} is no table of numbers: {error}") from error
-    return Run(folder=folder, config=config, columns=columns, written=written)
+    return Run(folder, config, metrics, written)
 
 
 def _read_config(path: Path, folder: Path) -> dict[str, Any]:
@@ -154,97 +174,73 @@ def _read_config(path: Path, folder: Path) -> dict[str, Any]:
         raise UserError(f"{folder} has no config.json: name a run's folder") from None
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is no JSON: {error}") from error
     if not isinstance(config, dict):
         raise UserError(f"{path} holds no object")
 
-    def check(name: str, fits: bool, what: str) -> None:
-        if not fits:
-            raise UserError(f"{path}: {name} must be {what}, not {config.get(name)!r}")
-
-    protocol = config.get("protocol")
-    check("protocol", protocol in list(PROTOCOLS), "one of " + ", ".join(PROTOCOLS))
-    for name in ("dataset", "model"):
-        check(name, _is_name(config.get(name)), "a name")
-    methods = config.get("methods")
-    check(
-        "methods",
-        isinstance(methods, list) and all(map(_is_name, methods)),
-        "a list of names",
-    )
-    for name in ("seeds", "epochs"):
-        check(name, _is_count(config.get(name)), "a whole number from 1")
-    check("stages", _is_count(config.get("stages", 1)), "a whole number from 1")
-    size = config.get("train_images")
-    check("train_images", size is None or _is_count(size), "a whole number or null")
-    profile = config.get("profile")
-    check("profile", profile is None or _is_name(profile), "a name")
-    coefficients = config.get("coefficients", {})
-    check(
-        "coefficients",
-        isinstance(coefficients, dict)
-        and all(
-            _is_number(value)
-            or (
-                isinstance(value, dict)
-                and all(_is_name(k) and _is_number(v) for k, v in value.items())
-            )
-            for value in coefficients.values()
-        ),
-        "an object of numbers, or of objects of numbers",
-    )
+    stream = config.get("protocol") in list(STREAMS)
+    for name, (fits, what) in _FIELDS.items():
+        needed = name in _NEEDED or (name == "tasks" and stream)
+        value = config.get(name)
+        if not (fits(value) if needed or value is not None else True):
+            raise UserError(f"{path}: {name} must be {what}, not {value!r}")
     return config
 
 
-def _read_columns(
+def _read_metrics(
     path: Path, lines: Iterable[str], config: Mapping[str, Any]
-) -> dict[str, np.ndarray]:
+) -> pd.DataFrame:
     reader = csv.reader(lines)
     header = next(reader, [])
-    key = _key(config["protocol"])
-    for name in (*_NEEDED, *key, "test_accuracy"):
+    place = key(config["protocol"])
+    needed = ("protocol", "dataset", "model", "method", "seed", *place)
+    for name in (*needed, metric(config["protocol"])):
         if name not in header:
             raise UserError(f"{path} has no column {name!r}")
     if len(set(header)) < len(header) or not all(map(_is_name, header)):
         raise UserError(f"{path}: the names of columns must be printable and unique")
-    values: dict[str, list[Any]] = {name: [] for name in header}
-    seen: set[tuple[Any, ...]] = set()
+    rows, numbers = [], []
     for row in reader:
-        where = f"{path}, line {reader.line_num}"
         if len(row) != len(header):
-            raise UserError(f"{where}: {len(row)} values for {len(header)} columns")
-        for name, text in zip(header, row, strict=True):
-            values[name].append(_value(name, text, where))
-        for name in ("protocol", "dataset", "model"):
-            if values[name][-1] != config[name]:
-                raise UserError(
-                    f"{where}: {name} is {values[name][-1]!r}, but {config[name]!r}"
-                    " in config.json"
-                )
-        identity = tuple(values[name][-1] for name in ("method", "seed", *key))
-        if identity in seen:
-            raise UserError(f"{where}: a second row of the same evaluation")
-        seen.add(identity)
-    return {
-        name: np.array(column, dtype=object if name in _TEXT else np.float64)
-        for name, column in values.items()
-    }
+            raise UserError(
+                f"{path}, line {reader.line_num}: {len(row)} values for"
+                f" {len(header)} columns"
+            )
+        rows.append(row)
+        numbers.append(reader.line_num)
+    text = pd.DataFrame(rows, columns=header, index=numbers, dtype=object)
+
+    def check(fits: pd.Series, name: str, what: str) -> None:
+        wrong = text.index[~fits.astype(bool)]
+        if len(wrong):
+            value = text.loc[wrong[0], name]
+            raise UserError(f"{path}, line {wrong[0]}: {name} {what} {value!r}")
+
+    found = {}
+    for name, column in text.items():
+        if name in _TEXT:
+            found[name] = column
+            check(column.map(_is_name), name, "must be a name, not")
+        else:
+            found[name] = pd.to_numeric(column, errors="coerce").astype(float)
+            empty = [] if name in ("seed", *place) else ["", "nan"]
+            read = found[name].notna() | column.str.strip().str.lower().isin(empty)
+            check(read, name, "must be a number, not")
+    for name in ("protocol", "dataset", "model"):
+        same = text[name] == config[name]
+        check(same, name, f"is not {config[name]!r}, as in config.json, but")
+    metrics = pd.DataFrame(found)
+    identity = ["method", "seed", *place]
+    if metrics.duplicated(identity).any():
+        line = metrics.index[metrics.duplicated(identity)][0]
+        raise UserError(f"{path}, line {line}: a second row of the same evaluation")
+    order = [] if config["protocol"] == "proportionality" else place
+    return metrics.sort_values(order, kind="stable") if order else metrics
 
 
-def _key(protocol: str) -> tuple[str, ...]:
-    return _PROPORTIONALITY_KEY if protocol == "proportionality" else _TRAINING_KEY
-
-
-def _value(name: str, text: str, where: str) -> str | float:
-    if name in _TEXT:
-        if not _is_name(text):
-            raise UserError(f"{where}: {name} must be a name, not {text!r}")
-        return text
-    try:
-        return float(text) if text else np.nan
-    except ValueError:
-        raise UserError(f"{where}: {name} must be a number, not {text!r}") from None
+def _printable(path: Path) -> str:
+    return str(path) if str(path).isprintable() else ascii(str(path))
 
 
 def _is_name(value: object) -> bool:
@@ -252,8 +248,47 @@ def _is_name(value: object) -> bool:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return isinstance(value, float) or abs(value) <= _MOST
 
 
 def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    return isinstance(value, int) and _is_number(value) and value >= 1
+
+
+def _are_numbers(value: object) -> bool:
+    """Numbers by name."""
+    if not isinstance(value, dict):
+        return False
+    return all(_is_name(k) and _is_number(v) for k, v in value.items())
+
+
+def _are_coefficients(value: object) -> bool:
+    """Numbers by name, or several of them by name."""
+    if not isinstance(value, dict):
+        return False
+    return all(_is_number(v) or _are_numbers(v) for v in value.values())
+
+
+def _are_names(value: object) -> bool:
+    return isinstance(value, list) and all(map(_is_name, value))
+
+
+_MOST = 10**9  # More is a mistake, and would overflow later.
+_COUNT = (_is_count, "a whole number from 1")
+_SIZE = (_is_count, "a whole number or null")
+_NAME = (_is_name, "a name")
+_NEEDED = ("protocol", "dataset", "model", "methods", "seeds", "epochs")
+
+_FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "protocol": (KNOWN.__contains__, "one of " + ", ".join(KNOWN)),
+    **dict.fromkeys(("dataset", "model", "profile"), _NAME),
+    "methods": (_are_names, "a list of names"),
+    **dict.fromkeys(("seeds", "epochs", "tasks", "stages"), _COUNT),
+    **dict.fromkeys(("train_images", "test_images", "batch_size"), _SIZE),
+    "learning_rate": (_is_number, "a number"),
+    "learning_rates": (_are_numbers, "an object of numbers"),
+    "coefficients": (_are_coefficients, "an object of numbers, or of objects of them"),
+}
+"""What ``config.json`` must hold, where it holds it."""

@@ -2,236 +2,205 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 
-from experiments.protocols.stages import PROTOCOLS
-from experiments.reporting.cells import Cell, Gathered, Setting, by_setting, label
+from experiments.protocols.streams import STREAMS
+from experiments.reporting.collection import Collection
+from experiments.reporting.curves import entries, retention as around_changes
+from experiments.reporting.naming import (
+    lower_is_better,
+    score_in_words,
+    title,
+)
 from experiments.reporting.published import PUBLISHED, Published, published_as
-from experiments.reporting.statistics import bootstrap_interval
+from experiments.reporting.ranking import ranking
 
 EMPTY = "–"
 """Not measured, or not to be had."""
 
-RETENTION = {"at": "right at the change", "after": "after one epoch"}
-"""When accuracy is compared with the last before a change of data."""
+Columns = dict[str, Callable[[Any], str]]
+"""By a column's name, what it says of a row of a ranking."""
 
 
 class Table(NamedTuple):
-    """A table with a heading over each group of rows.
+    """A table.
 
     Attributes:
         caption: what it shows.
-        header: of its columns, the first of which names the row.
-        groups: each a heading and its rows.
+        header: names of its columns, the first of which names the row.
+        rows: as many texts each as the header has.
     """
 
     caption: str
-    header: tuple[str, ...]
-    groups: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...]
+    header: list[str]
+    rows: list[list[str]]
 
 
-def of_protocol(protocol: str, cells: Sequence[Cell]) -> list[Table]:
-    """The tables of a protocol that have any rows."""
-    if protocol == "proportionality":
-        found = [proportionality(cells)]
-    else:
-        found = [results(protocol, cells), retention(protocol, cells)]
-    return [table for table in found if table.groups]
+def number(value: float, form: str = ".4f") -> str:
+    """A number as it is printed, with a dash for one that there is not."""
+    return format(value, form).replace("-", "−") if np.isfinite(value) else EMPTY
 
 
-def results(protocol: str, cells: Sequence[Cell]) -> Table:
-    """Final values of a protocol's cells, beside the paper's."""
-    columns: dict[str, Callable[[Cell], str]] = {
-        "method": lambda cell: label(cell.method),
-        "λ": lambda cell: cell.coefficient or EMPTY,
-        "test accuracy": lambda cell: _with_deviation(cell.final("test_accuracy"), 4),
-        "95 % interval": lambda cell: _interval(cell.final("test_accuracy")),
-        "paper": _published,
-        "difference": _difference,
-        "stream average": lambda cell: _mean(cell.final("stream_accuracy"), ".4f"),
-        "balancedness": lambda cell: _mean(cell.final("balancedness"), ".4f"),
-        "weight growth": lambda cell: _with_deviation(cell.final("weight_growth"), 2),
-        "dead units": lambda cell: _mean(cell.final("dead_units"), ".3g"),
-        "effective rank": lambda cell: _mean(cell.final("effective_rank"), ".3g"),
-        **_SIZE,
-    }
-    return _table(
-        f"{PROTOCOLS[protocol].title}: at the end of training", columns, cells, keep=3
-    )
+def within(mean: float, deviation: float, form: str = ".4f") -> str:
+    """Mean ± deviation, where there is one."""
+    if not np.isfinite(deviation):
+        return number(mean, form)
+    return f"{number(mean, form)} ± {number(deviation, form)}"
 
 
-def retention(protocol: str, cells: Sequence[Cell]) -> Table:
-    """What a change of data does to test accuracy, mean over changes and seeds."""
-
-    def change(cell: Cell, name: str) -> str:
-        found = cell.retention()
-        return _mean(100 * (found[name] - found["before"]), "+.2f")
-
-    columns: dict[str, Callable[[Cell], str]] = {
-        "method": lambda cell: label(cell.method),
-        "λ": lambda cell: cell.coefficient or EMPTY,
-        "last accuracy before": lambda cell: _mean(cell.retention()["before"], ".4f"),
-        RETENTION["at"]: lambda cell: change(cell, "at"),
-        RETENTION["after"]: lambda cell: change(cell, "after"),
-        **_SIZE,
-    }
-    changing = [c for c in cells if np.isfinite(c.retention()["before"]).any()]
-    return _table(
-        f"{PROTOCOLS[protocol].title}: test accuracy around changes of data; the"
-        " differences are in percentage points from the last accuracy before",
-        columns,
-        changing,
-        keep=1,
-    )
-
-
-def proportionality(cells: Sequence[Cell]) -> Table:
-    """Test accuracy of rescaled networks, for each ratio and rule for biases."""
-    whens = list(dict.fromkeys(when for c in cells for when in c.rescaled().whens))
-    header = (
-        "ratio",
-        *(f"{when}, biases {b}" for when in whens for b in ("rescaled", "kept")),
-        *_SIZE,
-    )
-    groups = []
-    for cell in cells:
-        found = cell.rescaled()
-        rows = []
-        for ratio in found.ratios:
-            values = [
-                _with_deviation(found.accuracy(ratio, biases, when), 4)
-                for when in whens
-                for biases in ("rescaled", "kept")
-            ]
-            sizes = [size(cell) for size in _SIZE.values()]
-            rows.append((f"{ratio:g}", *values, *sizes))
-        if rows:
-            groups.append((f"{_network(cell.setting)}, {_named(cell)}", tuple(rows)))
-    return Table("Proportionality: test accuracy", header, tuple(groups))
-
-
-def runs(gathered: Gathered) -> Table:
-    """What was run, where and on what."""
-    rows = []
-    for run in gathered.runs:
-        device = run.config.get("device")
-        kind = device.get("kind") if isinstance(device, dict) else None
-        rows.append(
-            (
-                run.name,
-                PROTOCOLS[run.protocol].title,
-                f"{run.dataset}, {run.model}",
-                str(len(run.methods)),
-                str(run.seeds),
-                str(run.epochs),
-                run.profile,
-                run.train_images,
-                EMPTY if kind is None else str(kind),
-                run.written_at,
-            )
-        )
-    header = (
-        "folder",
-        "protocol",
-        "data set, network",
-        "methods",
-        "seeds",
-        "epochs of a stage",
-        "profile",
-        "training images",
-        "device",
-        "written",
-    )
-    return Table("Runs in this report", header, (("", tuple(rows)),))
-
-
-def _table(
-    caption: str,
-    columns: dict[str, Callable[[Cell], str]],
-    cells: Sequence[Cell],
-    keep: int,
-) -> Table:
-    """One row for each cell, without columns that nobody filled."""
-    groups: dict[str, list[list[str]]] = {}
-    for setting, members in by_setting(cells).items():
-        network = groups.setdefault(_network(setting), [])
-        network += [[text(cell) for text in columns.values()] for cell in members]
-    rows = [row for group in groups.values() for row in group]
-    shown = [
-        i
-        for i in range(len(columns))
-        if i < keep or any(row[i] != EMPTY for row in rows)
-    ]
-    names = tuple(columns)
-    return Table(
-        caption,
-        tuple(names[i] for i in shown),
-        tuple(
-            (network, tuple(tuple(row[i] for i in shown) for row in group))
-            for network, group in groups.items()
-        ),
-    )
-
-
-def _seeds(cell: Cell) -> str:
-    done, wanted = len(cell.finished), cell.run.seeds
-    return str(done) if done == wanted else f"{done} of {wanted}"
-
-
-# Every number of a report has its size beside it.
-_SIZE: dict[str, Callable[[Cell], str]] = {
-    "seeds": _seeds,
-    "epochs of a stage": lambda cell: str(cell.run.epochs),
-    "profile": lambda cell: cell.run.profile,
-    "training images": lambda cell: cell.run.train_images,
+_NAMES: Columns = {
+    "method": lambda row: row.name,
+    "λ": lambda row: row.coefficient or EMPTY,
 }
+_SEEDS: Columns = {"seeds": lambda row: str(row.seeds)}
 
 
-def _network(setting: Setting) -> str:
-    return f"{setting.dataset}, {setting.model}"
+def ranked(table: pd.DataFrame, protocol: str) -> Table:
+    """A ranking with its scores, intervals and letters."""
+
+    def interval(row: Any) -> str:
+        return (
+            EMPTY if np.isnan(row.low) else f"{number(row.low)} to {number(row.high)}"
+        )
+
+    last = "test accuracy, last fifth" if protocol in STREAMS else "final test accuracy"
+    columns: Columns = {
+        "score": lambda row: number(row.score),
+        "95 % interval": interval,
+        "letters": lambda row: row.letters or EMPTY,
+        "first fifth": lambda row: number(row.first),
+        "last fifth": lambda row: number(row.last),
+        "change": lambda row: number(row.last - row.first, "+.4f"),
+        "at task's end, last fifth": lambda row: number(row.end),
+        last: lambda row: number(row.test),
+    }
+    low = ", the lowest first" if lower_is_better(protocol) else ""
+    caption = (
+        f"Ranking by {score_in_words(protocol)}{low}. Methods that share a letter are"
+        " not told apart at 5 %"
+    )
+    return _table(caption, _NAMES | columns | _SEEDS, table)
 
 
-def _named(cell: Cell) -> str:
-    name = label(cell.method)
-    return f"{name} (λ {cell.coefficient})" if cell.coefficient else name
+def ends(table: pd.DataFrame, setting: Mapping[str, str]) -> Table:
+    """Values at the end of training, beside the paper's."""
+    protocol, dataset, model = (setting[n] for n in ("protocol", "dataset", "model"))
+
+    def paper(row: Any) -> Published:
+        unknown = Published(np.nan, np.nan, "")
+        return PUBLISHED.get(
+            (protocol, dataset, model, published_as(model, row.method)), unknown
+        )
+
+    columns: Columns = {
+        "learning rate": lambda row: row.rate or EMPTY,
+        "test accuracy": lambda row: within(row.test, row.test_deviation),
+        "paper": lambda row: within(paper(row).mean, paper(row).deviation),
+        "difference": lambda row: number(row.test - paper(row).mean, "+.4f"),
+        "weight growth": lambda row: within(
+            row.weight_growth, row.weight_growth_deviation, ".2f"
+        ),
+        "dead units": lambda row: number(row.dead_units, ".3g"),
+        "effective rank": lambda row: number(row.effective_rank, ".3g"),
+        "balancedness": lambda row: number(row.balancedness),
+    }
+    return _table("At the end of training", _NAMES | columns | _SEEDS, table)
 
 
-def _mean(values: np.ndarray, form: str) -> str:
-    values = values[np.isfinite(values)]
-    return _signed(format(values.mean(), form)) if len(values) else EMPTY
+def brief(frame: pd.DataFrame) -> Table:
+    """A run's ranking in as many columns as a terminal has."""
+    protocol, table = frame["protocol"].iloc[0], ranking(frame)
+    if protocol in STREAMS:
+        columns: Columns = {
+            "first": lambda row: number(row.first, ".3f"),
+            "last": lambda row: number(row.last, ".3f"),
+            "average": lambda row: within(row.score, row.high - row.score, ".3f"),
+            "end": lambda row: number(row.end, ".3f"),
+            "dead": lambda row: number(row.dead_units, ".2f"),
+            "growth": lambda row: number(row.weight_growth, ".2f"),
+        }
+        return _table("", _NAMES | columns, table)
+    continual = protocol.startswith("continual")
+    columns = {
+        "stream average" if continual else "last ten epochs": lambda row: within(
+            row.score, row.deviation
+        ),
+        "test accuracy": lambda row: within(row.test, row.test_deviation),
+        "growth": lambda row: within(
+            row.weight_growth, row.weight_growth_deviation, ".2f"
+        ),
+    }
+    return _table("", _NAMES | columns, table)
 
 
-def _with_deviation(values: np.ndarray, digits: int) -> str:
-    if len(values) < 2:
-        return _mean(values, f".{digits}f")
-    return f"{values.mean():.{digits}f} ± {values.std(ddof=1):.{digits}f}"
+def retention(rows: pd.DataFrame) -> Table:
+    """What a change of data does to test accuracy, mean over changes and seeds."""
+    found = []
+    for first, of_entry in entries(rows):
+        table = around_changes(of_entry)
+        if table["before"].notna().any():
+            before = table["before"]
+            lost = [100 * (table[name] - before).mean() for name in ("at", "after")]
+            moved = [number(value, "+.2f") for value in lost]
+            found.append([first["name"], number(before.mean()), *moved])
+    return Table(
+        "Test accuracy around changes of data; differences are in percentage points"
+        " from the last before",
+        ["method", "last before", "right at the change", "after one epoch"],
+        found,
+    )
 
 
-def _interval(values: np.ndarray) -> str:
-    interval = bootstrap_interval(values)
-    return EMPTY if interval is None else f"{interval[0]:.4f} to {interval[1]:.4f}"
+def proportionality(rows: pd.DataFrame) -> Table:
+    """Test accuracy of rescaled networks, for each ratio and rule for biases."""
+    rows = rows[rows["finished"]]
+    places = list(rows[["biases", "when"]].drop_duplicates().itertuples(index=False))
+    alone, found = rows["name"].nunique() == 1, []
+    for (name, ratio), of_ratio in rows.groupby(["name", "ratio"], sort=True):
+        accuracy = of_ratio.groupby(["biases", "when"])["test_accuracy"]
+        mean, deviation = accuracy.mean(), accuracy.std()
+        cells = [within(mean.get(p, np.nan), deviation.get(p, np.nan)) for p in places]
+        found.append([f"{ratio:g}" if alone else f"{name}, {ratio:g}", *cells])
+    return Table(
+        f"Test accuracy after scaling once by a ratio ({rows['seed'].nunique()} seeds)",
+        ["ratio", *(f"{biases}, {when}" for biases, when in places)],
+        found,
+    )
 
 
-def _published(cell: Cell) -> str:
-    found = _in_paper(cell)
-    return EMPTY if found is None else f"{found.mean:.4f} ± {found.deviation:.4f}"
+def runs(collection: Collection) -> Table:
+    """What was run, where and on what."""
+    found = []
+    for run in collection.runs:
+        device = run.config.get("device")
+        kind = str(device.get("kind", EMPTY)) if isinstance(device, dict) else EMPTY
+        columns = {
+            "folder": run.name,
+            "protocol": title(run.protocol),
+            "data, network": f"{run.setting['dataset']}, {run.setting['model']}",
+            "methods": len(run.methods),
+            "seeds": run.config["seeds"],
+            "stages or tasks": run.stages,
+            "epochs of each": run.setting["epochs"],
+            "profile": run.setting["profile"],
+            "training images": run.setting["train_images"],
+            "device": kind if kind.isprintable() else ascii(kind),
+            "written": run.written_at,
+        }
+        found.append([str(value) for value in columns.values()])
+    return Table("Runs in this report", list(columns), found)
 
 
-def _difference(cell: Cell) -> str:
-    found, ours = _in_paper(cell), cell.final("test_accuracy")
-    if found is None or not len(ours):
-        return EMPTY
-    return _signed(f"{ours.mean() - found.mean:+.4f}")
-
-
-def _in_paper(cell: Cell) -> Published | None:
-    run = cell.run
-    method = published_as(run.model, cell.method)
-    return PUBLISHED.get((run.protocol, run.dataset, run.model, method))
-
-
-def _signed(number: str) -> str:
-    return number.replace("-", "−")
+def _table(caption: str, columns: Columns, table: pd.DataFrame) -> Table:
+    """A row for each of a ranking's, without columns that nobody filled."""
+    rows = [[text(row) for text in columns.values()] for row in table.itertuples()]
+    filled = [any(row[i] != EMPTY for row in rows) for i in range(len(columns))]
+    shown = [i for i, name in enumerate(columns) if filled[i] or name in _NAMES]
+    header = list(columns)
+    return Table(
+        caption, [header[i] for i in shown], [[row[i] for i in shown] for row in rows]
+    )

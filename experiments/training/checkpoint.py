@@ -12,6 +12,8 @@ import time
 from typing import Any, TypeVar
 
 from flax import serialization
+import jax
+import jax.numpy as jnp
 
 from experiments.errors import UserError
 
@@ -86,7 +88,8 @@ class Lane:
         try:
             saved = serialization.msgpack_restore(self._state.read_bytes())
             progress = read(json.loads(saved["progress"]))
-            return serialization.from_state_dict(state, saved["state"]), progress
+            arrays = serialization.from_state_dict(_as_arrays(state), saved["state"])
+            return _with_keys(arrays, state), progress
         except (ValueError, TypeError, KeyError) as error:
             raise UserError(
                 f"{self._state} is damaged: delete it, and its part of the run starts"
@@ -109,7 +112,7 @@ class Lane:
         """
         content = serialization.msgpack_serialize(
             {
-                "state": serialization.to_state_dict(state),
+                "state": serialization.to_state_dict(_as_arrays(state)),
                 "progress": json.dumps(progress),
             }
         )
@@ -120,3 +123,21 @@ class Lane:
         except OSError as error:
             raise UserError(f"cannot write {self._state}: {error.strerror}") from error
         self._saved = time.perf_counter()
+
+
+def _is_key(leaf: Any) -> bool:
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _as_arrays(state: Any) -> Any:
+    """A tree whose random keys are the numbers that they are."""
+    return jax.tree.map(lambda x: jax.random.key_data(x) if _is_key(x) else x, state)
+
+
+def _with_keys(arrays: Any, state: Any) -> Any:
+    """A tree with keys in the places where another has them."""
+    return jax.tree.map(
+        lambda x, like: jax.random.wrap_key_data(x) if _is_key(like) else x,
+        arrays,
+        state,
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Any
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -54,6 +54,14 @@ class Network:
         )
         return outputs, updated.get("batch_stats", {})
 
+    def forward_observed(
+        self, params: Any, stats: Any, inputs: jax.Array, present: jax.Array
+    ) -> tuple[jax.Array, Any, tuple[jax.Array, ...]]:
+        """The same, with the activations of each of the plan's layers of units."""
+        forward = swr_optax.with_activations(self.forward, self.plan)
+        (outputs, stats), activations = forward(params, stats, inputs, present)
+        return outputs, stats, activations
+
     def predict(self, params: Any, stats: Any, inputs: jax.Array) -> jax.Array:
         """Outputs in evaluation, (batch, outputs)."""
         outputs: Any = self.model.apply(
@@ -84,10 +92,18 @@ class Network:
     @functools.cached_property
     def plan(self) -> RescalingPlan:
         """Which of its parameters scale with which."""
+        return self._plan("norms")
+
+    @functools.cached_property
+    def function_plan(self) -> RescalingPlan:
+        """The same with the other priority."""
+        return self._plan("function")
+
+    def _plan(self, priority: Literal["norms", "function"]) -> RescalingPlan:
         params, stats = jax.eval_shape(self.init, jax.random.key(0))
         present = jax.ShapeDtypeStruct(self.inputs.shape[:1], jnp.bool)
         return swr_optax.plan_rescaling(
-            self.forward, params, self.inputs, present, stats=stats
+            self.forward, params, self.inputs, present, stats=stats, priority=priority
         )
 
 

@@ -105,25 +105,59 @@ def train_step(
     Returns:
         The state after the step, and what was measured before the update.
     """
+    grads, seen = gradient(network, method, setting, objective, state, batch)
+    observed = {"activations": seen.activations} if method.observes_units else {}
+    updates, opt_state = optimizer.update(
+        grads, state.opt_state, state.params, **observed
+    )
+    params = optax.apply_updates(state.params, updates)
+    stats = seen.stats
+    if stats:
+        stats = method.statistics(stats, opt_state, setting)
+    correct = objective.correct(seen.outputs, batch.targets) & batch.present
+    measured = Measured(seen.loss, jnp.sum(correct), optax.tree.norm(grads))
+    return TrainState(params, stats, opt_state), measured
 
-    def loss(params: Any) -> tuple[jax.Array, tuple[jax.Array, Any, jax.Array]]:
-        outputs, stats = network.forward(
+
+class Seen(NamedTuple):
+    """What a forward pass leaves beside the gradient.
+
+    Attributes:
+        outputs: (batch, outputs).
+        stats: the updated running statistics.
+        activations: of the hidden units, if the method observes them.
+        loss: summed over the batch, without penalties.
+    """
+
+    outputs: jax.Array
+    stats: Any
+    activations: tuple[jax.Array, ...]
+    loss: jax.Array
+
+
+def gradient(
+    network: Network,
+    method: Method,
+    setting: Setting,
+    objective: Objective,
+    state: TrainState,
+    batch: Batch,
+) -> tuple[Any, Seen]:
+    """Of the mean loss with penalties, by the parameters."""
+    forward = network.forward_observed if method.observes_units else network.forward
+
+    def loss(params: Any) -> tuple[jax.Array, Seen]:
+        outputs, stats, *activations = forward(
             params, state.stats, batch.inputs, batch.present
         )
         outputs = among(batch.classes, outputs)
         losses = objective.losses(outputs, batch.targets)
         total = jnp.sum(losses, where=batch.present)
         penalty = method.penalty(params, setting)
-        return total / batch.present.sum() + penalty, (outputs, stats, total)
+        seen = Seen(outputs, stats, tuple(*activations), total)
+        return total / batch.present.sum() + penalty, seen
 
-    grads, (outputs, stats, total) = jax.grad(loss, has_aux=True)(state.params)
-    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
-    if stats:
-        stats = method.statistics(stats, opt_state, setting)
-    correct = objective.correct(outputs, batch.targets) & batch.present
-    measured = Measured(total, jnp.sum(correct), optax.tree.norm(grads))
-    return TrainState(params, stats, opt_state), measured
+    return jax.grad(loss, has_aux=True)(state.params)
 
 
 def among(classes: jax.Array | None, outputs: jax.Array) -> jax.Array:

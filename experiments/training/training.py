@@ -22,8 +22,10 @@ from experiments.training.step import (
     Objective,
     TrainState,
     among,
+    gradient,
     train_step,
 )
+import swr_optax
 from swr_optax import RescalingPlan, metrics
 
 EVALUATION_BATCH = 500
@@ -155,9 +157,26 @@ class Training:
         """
         return jax.tree.map(np.asarray, self._observe(state, initial, inputs))
 
-    def change_data(self, params: Any, initial: Any, members: Member) -> Any:
-        """The parameters when the data change, after what the method does then."""
-        return self._change_data(params, initial, members)
+    def change_data(
+        self,
+        state: TrainState,
+        initial: Any,
+        members: Member,
+        data: Data,
+        order: np.ndarray,
+    ) -> TrainState:
+        """The state when the data change, after what the method does then.
+
+        Args:
+            state: before.
+            initial: the initial parameters.
+            members: of the lane, stacked.
+            data: what is to be learnt from now on.
+            order: of one pass over them, as :meth:`run` takes it.
+        """
+        if self.method.at_change is None:
+            return state
+        return self._change_data(state, initial, members, data, order)
 
     # What is compiled.
 
@@ -167,6 +186,7 @@ class Training:
             learning_rate=member.learning_rate,
             seed=member.seed,
             plan=self.plan,
+            function_plan=lambda: self.network.function_plan,
             init=lambda key: self.network.init(key)[0],
             decay=optax.piecewise_constant_schedule(
                 1.0, dict.fromkeys(self.drops, 0.1)
@@ -183,16 +203,18 @@ class Training:
         plain = self.optimizer(lambda step: rate * decay(step))
         return optax.with_extra_args_support(self.method.optimizer(plain, setting))
 
-    def _one_step(
-        self, state: TrainState, member: Member, data: Data, rows: jax.Array
-    ) -> tuple[TrainState, Sums]:
-        setting = self._setting(member)
-        batch = Batch(
+    def _batch(self, data: Data, rows: jax.Array) -> Batch:
+        return Batch(
             inputs=self.normalize(data.inputs[rows]),
             targets=data.targets[rows],
             present=rows >= 0,
             classes=data.classes,
         )
+
+    def _one_step(
+        self, state: TrainState, member: Member, data: Data, rows: jax.Array
+    ) -> tuple[TrainState, Sums]:
+        setting = self._setting(member)
         state, measured = train_step(
             self.network,
             self.method,
@@ -200,7 +222,7 @@ class Training:
             self._optimizer(setting),
             self.objective,
             state,
-            batch,
+            self._batch(data, rows),
         )
         return state, {name: getattr(measured, name) for name in self.measures}
 
@@ -235,8 +257,9 @@ class Training:
     @functools.cached_property
     def _correct(self) -> Callable[..., jax.Array]:
         def correct(state: TrainState, data: Data) -> jax.Array:
+            params = self.method.evaluated(state.params, state.opt_state)
             outputs = self.network.predict(
-                state.params, state.stats, self.normalize(data.inputs)
+                params, state.stats, self.normalize(data.inputs)
             )
             outputs = among(data.classes, outputs)
             return jnp.sum(self.objective.correct(outputs, data.targets))
@@ -267,12 +290,37 @@ class Training:
 
     @functools.cached_property
     def _change_data(self) -> Callable[..., Any]:
-        def change(params: Any, initial: Any, member: Member) -> Any:
-            if self.method.at_change is None:
-                return params
-            return self.method.at_change(params, initial, self._setting(member))
+        def change(
+            state: TrainState,
+            initial: Any,
+            member: Member,
+            data: Data,
+            order: jax.Array,
+        ) -> TrainState:
+            setting = self._setting(member)
 
-        return jax.jit(jax.vmap(change))
+            def descent() -> Any:
+                def body(i: jax.Array, average: Any) -> Any:
+                    grads, _ = gradient(
+                        self.network,
+                        self.method,
+                        setting,
+                        self.objective,
+                        state,
+                        self._batch(data, order[i]),
+                    )
+                    return swr_optax.accumulate_descent(average, grads)
+
+                nothing = jax.tree.map(jnp.zeros_like, state.params)
+                steps = jnp.sum((order >= 0).any(axis=1))
+                return jax.lax.fori_loop(0, steps, body, nothing)
+
+            at_change = self.method.at_change
+            assert at_change is not None  # Else nobody asks.
+            params = at_change(state.params, initial, setting, descent)
+            return state._replace(params=params)
+
+        return jax.jit(jax.vmap(change, in_axes=(0, 0, 0, self.data_axis, 0)))
 
 
 def _jit(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:

@@ -118,3 +118,12 @@ def matrices_of(
 def product(left: jax.Array, right: jax.Array) -> jax.Array:
     """Matrix product that accelerators do not round to bfloat16."""
     return jnp.matmul(left, right, precision=jax.lax.Precision.HIGHEST)
+
+
+def kernel_axes_of(leaf: Leaf) -> tuple[int, ...]:
+    """All input axes of what looks like a convolution, but for the channels'."""
+    if len(leaf.output_axes) != 1 or len(leaf.input_axes) < 3:
+        return ()
+    (outputs,) = leaf.output_axes
+    channels = min(leaf.input_axes, key=lambda axis: abs(axis - outputs))
+    return tuple(axis for axis in leaf.input_axes if axis != channels)

@@ -41,6 +41,8 @@ class Leaf:
 
     Axes are found by how the leaf first meets the data, whatever its layout, and
     are those of a slice for a slice.  Where they cannot be followed there are none.
+    A product that is written as a multiplication and a sum behind it counts as one
+    entry by entry.
     """
 
     path: str

@@ -11,6 +11,7 @@ import numpy as np
 from swr_optax.planning import _paths, _plan_json, _plan_table
 from swr_optax.planning._constraints import Priority
 from swr_optax.planning._leaf import Leaf, check_inexact
+from swr_optax.planning.units._units import Units
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -42,6 +43,10 @@ class RescalingPlan:
         approximations: where numerical epsilons make that approximate.
         left_alone: a sentence for each parameter that influences an output and
             is never scaled: its name and the reason.
+        units: the layers of hidden units, in network order, as far as they can be
+            followed: none in a scan, a ``while`` or a branch, in stacks of layers,
+            or with weights that are tied across a nonlinearity.  A plan that was
+            written by hand has none.
     """
 
     leaves: tuple[Leaf, ...]
@@ -54,6 +59,7 @@ class RescalingPlan:
     unmet: tuple[str, ...] = ()
     approximations: tuple[str, ...] = ()
     left_alone: tuple[str, ...] = ()
+    units: tuple[Units, ...] = ()
 
     @property
     def layers(self) -> tuple[Leaf, ...]:

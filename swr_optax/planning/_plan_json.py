@@ -13,6 +13,7 @@ import numpy as np
 from swr_optax.planning._constraints import Priority
 from swr_optax.planning._leaf import Leaf
 from swr_optax.planning.degrees import Role
+from swr_optax.planning.units._units import Units, UnitSlices
 
 T = TypeVar("T")
 
@@ -56,6 +57,7 @@ def _checked(read: Any) -> dict[str, Any]:
         "priority",
         "unmet",
         "approximations",
+        "units",
         *LATER_FIELDS,
     }
     fields = dict.fromkeys(LATER_FIELDS, ())
@@ -92,6 +94,7 @@ def _checked(read: Any) -> dict[str, Any]:
             fields, "output_exponents", (len(outputs), len(weights))
         ),
         "priority": _one_of(fields["priority"], "priority", get_args(Priority)),
+        "units": tuple(_each(fields["units"], "units", _units(leaves))),
         **{
             name: tuple(_each(fields[name], name, _string))
             for name in ("unmet", "approximations", *LATER_FIELDS)
@@ -113,6 +116,44 @@ def _leaf(value: Any, name: str) -> Leaf:
         input_axes=tuple(_each(fields["input_axes"], f"{name}.input_axes", _whole)),
         output_axes=tuple(_each(fields["output_axes"], f"{name}.output_axes", _whole)),
     )
+
+
+def _units(leaves: Sequence[Leaf]) -> Callable[[Any, str], Units]:
+    """Reads units, whose slices must be there."""
+
+    def slices(value: Any, name: str) -> UnitSlices:
+        known = {field.name for field in dataclasses.fields(UnitSlices)}
+        given = _object(value, name, known, known)
+        return UnitSlices(**{k: _whole(given[k], f"{name}.{k}") for k in given})
+
+    def units(value: Any, name: str) -> Units:
+        known = {field.name for field in dataclasses.fields(Units)}
+        fields = _object(value, name, known, known)
+        count = _whole(fields["count"], f"{name}.count", smallest=2)
+        if type(fields["mixed"]) is not bool:
+            raise ValueError(f"{name}.mixed must be true or false")
+        sides = {}
+        for side in ("incoming", "outgoing", "statistics"):
+            sides[side] = tuple(_each(fields[side], f"{name}.{side}", slices))
+            for place in sides[side]:
+                _check_slices(place, count, leaves, f"{name}.{side}")
+        return Units(count=count, mixed=fields["mixed"], **sides)
+
+    return units
+
+
+def _check_slices(
+    place: UnitSlices, count: int, leaves: Sequence[Leaf], name: str
+) -> None:
+    shape = leaves[place.leaf].shape if place.leaf < len(leaves) else ()
+    end = shape[place.axis] if place.axis < len(shape) else 0
+    length = place.stop - place.start
+    if (
+        not (length > 0 and place.stop <= end)
+        or place.inner < 1
+        or length % (count * place.inner)
+    ):
+        raise ValueError(f"{name} holds slices that its leaf does not have")
 
 
 def _check_axes(leaf: Leaf, own: int | None, layers: int) -> None:

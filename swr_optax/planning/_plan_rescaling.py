@@ -7,14 +7,12 @@ import dataclasses
 from typing import Any, Literal, NamedTuple, get_args
 
 import jax
-from jax.extend import core
 import jax.numpy as jnp
 import numpy as np
 
 from swr_optax.planning._constraints import Priority, solve_exponents, without_noise
-from swr_optax.planning._leaf import Leaf, check_inexact, leaf_slices
-from swr_optax.planning._outputs import output_names
-from swr_optax.planning._paths import named_leaves
+from swr_optax.planning._leaf import Leaf, leaf_slices
+from swr_optax.planning._network import Network, trace
 from swr_optax.planning._plan import RescalingPlan
 from swr_optax.planning.degrees import (
     Known,
@@ -26,6 +24,7 @@ from swr_optax.planning.degrees import (
     walk_network,
     whole,
 )
+from swr_optax.planning.units import Program, find_units
 
 UNMET = 1e-6
 """A requirement that E misses by more than this is reported."""
@@ -117,7 +116,7 @@ def plan_rescaling(
         raise ValueError(
             f"priority must be one of {get_args(Priority)}, not {priority!r}"
         )
-    network = _trace(fn, params, stats, inputs)
+    network = trace(fn, params, stats, inputs)
     walked = _walk(network, exclude, role_fn)
     walk, outputs = walked.walk, walked.outputs
     for name in keep_outputs:
@@ -130,26 +129,33 @@ def plan_rescaling(
     exponents = solve_exponents(
         np.reshape(rows, (-1, len(walk.paths))), walk.weights, priority
     )
-    groups = _groups(walk, group_fn)
+    leaves = tuple(
+        dataclasses.replace(
+            leaf,
+            role=role,
+            group=group,
+            layer=layer,
+            input_axes=axes.inputs,
+            output_axes=axes.outputs,
+        )
+        for leaf, role, group, layer, axes in zip(
+            walked.leaves,
+            _roles(walked, exponents),
+            _groups(walk, group_fn),
+            _layers(walk),
+            _axes(walk),
+            strict=True,
+        )
+    )
+    found = find_units(
+        Program(network.jaxpr),
+        leaves,
+        walked.rows,
+        network.parameters,
+        [name is None for name in network.outputs],
+    )
     return RescalingPlan(
-        leaves=tuple(
-            dataclasses.replace(
-                leaf,
-                role=role,
-                group=group,
-                layer=layer,
-                input_axes=axes.inputs,
-                output_axes=axes.outputs,
-            )
-            for leaf, role, group, layer, axes in zip(
-                walked.leaves,
-                _roles(walked, exponents),
-                groups,
-                _layers(walk),
-                _axes(walk),
-                strict=True,
-            )
-        ),
+        leaves=leaves,
         weights=tuple(walk.weights),
         parameters=sum(leaf.role != "statistic" for leaf in walked.leaves),
         exponents=exponents,
@@ -164,42 +170,11 @@ def plan_rescaling(
         unmet=_unmet(walk, exponents),
         approximations=_approximations(walk, exponents),
         left_alone=_left_alone(walked, exponents),
+        units=tuple(each.units for each in found),
     )
 
 
-# The network, and the walk through it.
-
-
-class _Network(NamedTuple):
-    """A network's jaxpr with the names of what goes in and comes out.
-
-    Attributes:
-        jaxpr: its first arguments are the leaves, the others the inputs.
-        leaves: path and value, or shape, of each leaf: parameters, then statistics.
-        parameters: how many of the leaves are parameters.
-        outputs: name of each output; None for an updated statistic.
-    """
-
-    jaxpr: core.ClosedJaxpr
-    leaves: list[tuple[str, Any]]
-    parameters: int
-    outputs: list[str | None]
-
-
-def _trace(
-    fn: Callable[..., Any], params: Any, stats: Any, inputs: Sequence[Any]
-) -> _Network:
-    param_leaves = named_leaves(params)
-    for path, leaf in param_leaves:
-        check_inexact(path, leaf)
-    trees = (params,) if stats is None else (params, stats)
-    jaxpr, shapes = jax.make_jaxpr(fn, return_shape=True)(*trees, *inputs)
-    return _Network(
-        jaxpr,
-        param_leaves + named_leaves(stats),
-        len(param_leaves),
-        output_names(shapes, stats),
-    )
+# The walk through the network.
 
 
 class _Walked(NamedTuple):
@@ -208,16 +183,19 @@ class _Walked(NamedTuple):
     Attributes:
         walk: the requirements and roles.
         leaves: the plan's leaves, without groups; roles are those that were given.
+        rows: for each of the network's leaves which of these it is; a slice for
+            a stack.
         outputs: what is known of each output, by name.
     """
 
     walk: Walk
     leaves: list[Leaf]
+    rows: list[int | slice]
     outputs: dict[str, Value]
 
 
 def _walk(
-    network: _Network,
+    network: Network,
     exclude: Callable[[str], bool] | None,
     role_fn: Callable[[str], Role | None] | None,
 ) -> _Walked:
@@ -241,7 +219,7 @@ def _walk(
 
 
 def _walk_once(
-    network: _Network,
+    network: Network,
     stacks: Sequence[int],
     noise_is_data: bool,
     exclude: Callable[[str], bool] | None,
@@ -279,7 +257,7 @@ def _walk_once(
             value = walk.settled(whole(walk, known, f"returned in {name!r}"))
             walk.use_as_data(value)
             outputs[name] = value
-    return _Walked(walk, leaves, outputs)
+    return _Walked(walk, leaves, rows, outputs)
 
 
 def _require_same_scale(walk: Walk, given: Known, updated: Known) -> None:

@@ -10,6 +10,7 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from experiments.protocols.stages import PROTOCOLS
+from experiments.reporting.naming import STREAMS
 
 COLUMNS = [
     *("protocol", "dataset", "model", "method", "seed", "stage", "epoch", "step"),
@@ -26,6 +27,7 @@ LAYERS = {
 }
 DROPS = {"full_reset": 0.7, "head_reset": 0.3, "shrink_and_perturb": 0.05}
 COEFFICIENTS = {"l2": 1e-5, "l2_init": 1e-5, "shrink_and_perturb": 0.4, "swr": 1e-4}
+COEFFICIENTS["swr_two"] = {"feature": 1e-3, "classifier": 1e-4}
 
 
 def training_rows(config, finished):
@@ -72,6 +74,53 @@ def proportionality_rows(config):
                         yield [*names, biases, when, accuracy]
 
 
+STREAM_COLUMNS = [
+    *("protocol", "dataset", "model", "method", "seed", "task", "step"),
+    *("online_accuracy", "end_accuracy", "test_accuracy", "train_loss"),
+    *("gradient_norm", "weight_growth", "dead_units", "effective_rank"),
+    *("seconds", "scored"),
+]
+# What is lost over a stream, how good it is at the start, how much weights grow.
+PLASTICITY = {
+    "fresh": (0.0, 0.43, 2.6),
+    "vanilla": (0.3, 0.37, 5.0),
+    "l2": (0.15, 0.42, 1.8),
+    "l2_init": (0.09, 0.46, 2.1),
+    "shrink_and_perturb": (0.12, 0.4, 3.0),
+    "swr": (0.04, 0.34, 1.9),
+    "swr_two": (-0.06, 0.43, 1.5),
+}
+
+
+def stream_rows(config):
+    """Streams that some methods lose, and others do not: invented as well."""
+    protocol, tasks = config["protocol"], config["tasks"]
+    easy = protocol == "five-plus-one"
+    tested = protocol in ("class-pairs", "class-incremental")
+    loss = protocol == "slowly-changing-regression"
+    depths = len(LAYERS[config["model"]])
+    for index, method in enumerate(config["methods"]):
+        lost, start, grown = PLASTICITY.get(method, (0.01 * index, 0.4, 2.0))
+        for seed in range(config["seeds"]):
+            generator = np.random.default_rng((index, seed, 1))
+            shared = np.random.default_rng(seed).normal(size=tasks)
+            for task in range(1, tasks + 1):
+                done = task / tasks
+                online = start - lost * (1 - np.exp(-3 * done)) + 0.01 * seed
+                online += 0.02 * shared[task - 1] + 0.008 * generator.normal()
+                scored = int(not easy or task % 2 == 1)
+                online = online if scored else 0.95
+                accuracy = "" if loss else online
+                row = [config[name] for name in ("protocol", "dataset", "model")]
+                row += [method, seed, task, 100 * task, accuracy]
+                row += ["" if loss else min(online + 0.3, 1.0)]
+                row += [online - 0.05 if tested else "", 1.0 - online]
+                growth = 1 + (grown - 1) * (1 - np.exp(-3 * done))
+                row += [0.4 * (1 + done), growth, max(lost, 0.0) * done, 40 - 30 * lost]
+                row += [1.5 * task, scored]
+                yield row + [growth + 0.1 * depth for depth in range(depths)]
+
+
 @pytest.fixture(scope="session", autouse=True)
 def thrift(tmp_path_factory):
     """Nothing is compiled twice, and BLAS's threads do not wait for each other."""
@@ -101,8 +150,18 @@ def write_folder():
             "device": {"platform": "cpu", "kind": "test data"},
             **fields,
         }
-        columns = [*COLUMNS, *(f"growth/{name}" for name in LAYERS[config["model"]])]
-        rows = training_rows(config, finished)
+        layers = [f"growth/{name}" for name in LAYERS[config["model"]]]
+        columns = [*COLUMNS, *layers]
+        if config["protocol"] in STREAMS:
+            config = {
+                "tasks": 10,
+                "batch_size": 16,
+                "learning_rate": 1e-3,
+                "learning_rates": {},
+            } | config
+            columns, rows = [*STREAM_COLUMNS, *layers], stream_rows(config)
+        else:
+            rows = training_rows(config, finished)
         if config["protocol"] == "balancedness":
             columns.append("balancedness")
         if config["protocol"] == "proportionality":

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from swr_optax.baselines._arguments import check_interval
-from swr_optax.baselines._matrices import matrices_of, product
+from swr_optax.baselines._matrices import kernel_axes_of, matrices_of, product
 from swr_optax.planning import Leaf, RescalingPlan
 from swr_optax.planning._paths import is_masked
 
@@ -87,7 +87,7 @@ def fire(
     structure: Any = jax.tree.structure(params, is_leaf=is_masked)
     arrays = jax.tree.leaves(params, is_leaf=is_masked)
     for block in matrices_of(plan, params, leaves):
-        axes = (kernel_axes or _kernel_axes)(block.leaf)
+        axes = (kernel_axes or kernel_axes_of)(block.leaf)
         old = block.read(arrays[block.position], apart=axes)
         positions = math.prod(block.leaf.shape[axis] for axis in axes)
         scale = math.sqrt(old.shape[1] / old.shape[2]) / positions
@@ -118,12 +118,3 @@ def polar_factor(matrices: jax.Array, iterations: int) -> jax.Array:
         gram = product(x, jnp.swapaxes(x, 1, 2))
         x = 1.5 * x - 0.5 * product(gram, x)
     return x if wide else jnp.swapaxes(x, 1, 2)
-
-
-def _kernel_axes(leaf: Leaf) -> tuple[int, ...]:
-    """All input axes of what looks like a convolution, but for the channels'."""
-    if len(leaf.output_axes) != 1 or len(leaf.input_axes) < 3:
-        return ()
-    (outputs,) = leaf.output_axes
-    channels = min(leaf.input_axes, key=lambda axis: abs(axis - outputs))
-    return tuple(axis for axis in leaf.input_axes if axis != channels)

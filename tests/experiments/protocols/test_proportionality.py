@@ -16,7 +16,7 @@ from experiments.protocols.proportionality import (
     scaled,
 )
 from experiments.protocols.stage_loop import on_device, stage_training
-from experiments.reporting.plots import proportionality
+from experiments.reporting.plots import draw
 from experiments.training import checkpoint
 from experiments.training.checkpoint import Checkpoints
 from experiments.training.lanes import stacked
@@ -212,8 +212,7 @@ def test_two_methods_are_refused_before_anything_is_written(tmp_path):
 
 
 def test_the_folder_has_what_its_figure_needs(tmp_path, monkeypatch, capsys):
-    from experiments.reporting.cells import gather
-    from experiments.reporting.runs import read_run
+    from experiments.reporting.collection import collect
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     config = Config(protocol="proportionality", epochs=1, seeds=1, train_images=100)
@@ -224,6 +223,6 @@ def test_the_folder_has_what_its_figure_needs(tmp_path, monkeypatch, capsys):
     assert [line.split()[1] for line in printed.splitlines() if "│" in line] == [
         f"{ratio:g}" for ratio in RATIOS
     ]
-    (cell,) = gather([read_run(tmp_path / "out")]).cells
-    assert cell.rescaled().ratios == list(RATIOS)
-    assert proportionality([cell]) is not None
+    rows = collect([tmp_path / "out"]).rows
+    assert sorted(rows["ratio"].unique()) == pytest.approx(list(RATIOS))
+    assert draw(rows) is not None

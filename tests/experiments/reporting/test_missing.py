@@ -1,15 +1,14 @@
 """What a report says that it cannot say."""
 
-from experiments.reporting.cells import gather
+from experiments.reporting.collection import collect
 from experiments.reporting.missing import missing
-from experiments.reporting.runs import read_run
 
 NO_RUN = "In the paper's tables, with no run at all"
 OTHER_PROFILE = "In the paper's tables, run only with another profile than paper"
 
 
 def found_in(*folders):
-    return missing(gather([read_run(folder) for folder in folders]))
+    return missing(collect(folders))
 
 
 def test_cells_of_the_papers_tables(write_folder, tmp_path):
@@ -64,6 +63,30 @@ def test_runs_made_twice(write_folder, tmp_path):
     new = write_folder(tmp_path / "new", written=2e9, methods=["swr"])
     (line,) = found_in(old, new)["Run twice"]
     assert line.index(str(old)) < line.index("gives way to") < line.index(str(new))
+
+
+def test_folders_that_cannot_be_read(write_folder, tmp_path):
+    whole = write_folder(tmp_path / "whole")
+    broken = write_folder(tmp_path / "broken")
+    (broken / "metrics.csv").write_text("no,table\n")
+    (tmp_path / "empty").mkdir()
+    assert found_in(whole, broken, tmp_path / "empty")["Not readable"] == [
+        f"{broken / 'metrics.csv'} has no column 'protocol'",
+        f"{tmp_path / 'empty'} has no config.json: name a run's folder",
+    ]
+
+
+def test_seeds_without_a_finite_score(write_folder, tmp_path):
+    fields = {"protocol": "slowly-changing-regression", "tasks": 3, "seeds": 2}
+    folder = write_folder(tmp_path / "run", methods=["swr"], **fields)
+    path = folder / "metrics.csv"
+    header, *rows = [line.split(",") for line in path.read_text().splitlines()]
+    rows[-1][header.index("train_loss")] = "nan"
+    path.write_text("\n".join(map(",".join, [header, *rows])))
+    assert found_in(folder)["Without a finite score"] == [
+        "Slowly changing regression, mnist, mlp, SWR (profile quick, 4 epochs a task),"
+        f" in {folder}: 1 of 2 finished seeds; they do not count."
+    ]
 
 
 def test_columns_and_fields_of_old_runs(write_folder, tmp_path):

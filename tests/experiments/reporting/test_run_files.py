@@ -4,6 +4,7 @@ import csv
 import json
 
 import numpy as np
+import pandas as pd
 from PIL import Image
 import pytest
 from rich.console import Console
@@ -14,7 +15,12 @@ from experiments.methods import METHODS
 from experiments.methods.coefficients import in_words
 from experiments.protocols.config import Config
 from experiments.protocols.records import Record
-from experiments.reporting.run_files import summary_table, write_run
+from experiments.reporting.run_files import (
+    proportionality_table,
+    stream_table,
+    summary_table,
+    write_run,
+)
 from experiments.reporting.runs import read_run
 
 
@@ -59,11 +65,12 @@ def test_the_table_has_the_mean_and_deviation_of_final_values():
     rows = {
         row.split("│")[1].strip(): [cell.strip() for cell in row.split("│")[2:-1]]
         for row in text.splitlines()
-        if row.startswith("│")
+        if row.startswith("│") and "method" not in row
     }
-    # Accuracies .905 .915 .925, growths 2 3 4; deviations with n - 1.
-    expected = ["0.9150 ± 0.0100", "3.00 ± 1.00"]
-    assert rows == {"scratch": ["", *expected], "SWR": ["0.0001", *expected]}
+    # Accuracies .905 .915 .925, growths 2 3 4; deviations with n - 1. Over the last
+    # epochs, of which there are five, the mean is .002 lower.
+    expected = ["0.9130 ± 0.0100", "0.9150 ± 0.0100", "3.00 ± 1.00"]
+    assert rows == {"scratch": ["–", *expected], "SWR": ["0.0001", *expected]}
     assert "5 epochs a stage, 3 seeds, profile custom" in " ".join(text.split())
 
 
@@ -116,23 +123,68 @@ def test_a_folder_that_cannot_be_written_is_refused_before_the_run(tmp_path):
     check_writable(tmp_path / "new" / "run")
 
 
+def test_a_stream_fits_a_terminal(write_folder, tmp_path):
+    methods = ["fresh", "vanilla", "shrink_and_perturb", "swr_two"]
+    folder = write_folder(
+        tmp_path / "run", protocol="random-labels", methods=methods, tasks=20, seeds=3
+    )
+    frame = pd.read_csv(folder / "metrics.csv")
+    coefficients = {"swr_two": {"feature": 1e-3, "classifier": 1e-4}}
+    console = Console(width=80)
+    with console.capture() as capture:
+        console.print(stream_table(frame, coefficients))
+    text = capture.get()
+    assert "Random labels, mnist, mlp: 20 tasks, 3 seeds" in text
+    assert "…" not in text
+    (plain,) = [line for line in text.splitlines() if "vanilla" in line]
+    mine = frame[frame["method"] == "vanilla"]
+    seeds = mine.groupby("seed")["online_accuracy"].mean()
+    half = 4.3027 * seeds.std() / np.sqrt(3)  # Student's t of two degrees of freedom.
+    first, last = mine[mine["task"] <= 4], mine[mine["task"] > 16]
+    expected = [
+        f"{first['online_accuracy'].mean():.3f}",
+        f"{last['online_accuracy'].mean():.3f}",
+        f"{seeds.mean():.3f} ± {half:.3f}",
+        f"{last['end_accuracy'].mean():.3f}",
+        f"{last[last['task'] == 20]['dead_units'].mean():.2f}",
+        f"{last[last['task'] == 20]['weight_growth'].mean():.2f}",
+    ]
+    assert [cell.strip() for cell in plain.split("│")[3:-1]] == expected
+
+
+def test_proportionality_fits_a_terminal(write_folder, tmp_path):
+    folder = write_folder(tmp_path / "run", protocol="proportionality", seeds=2)
+    frame = pd.read_csv(folder / "metrics.csv")
+    rows = frame[frame["method"] == "vanilla"].to_dict("records")
+    config = Config(protocol="proportionality", methods=("vanilla",), seeds=2)
+    console = Console(width=80)
+    with console.capture() as capture:
+        console.print(proportionality_table(config, rows))
+    text = capture.get()
+    assert "…" not in text
+    numbers = [line.split("│")[1:-1] for line in text.splitlines() if "│" in line]
+    assert [cell.strip() for cell in numbers[1]] == [
+        *("0.1", "0.6510 ± 0.0014", "0.6610 ± 0.0014"),
+        *("0.5510 ± 0.0014", "0.5610 ± 0.0014"),
+    ]
+
+
 def test_a_run_reads_back(tmp_path):
     config = Config(methods=("scratch", "swr"), seeds=2, epochs=3)
     records = invented(config)
     write_run(tmp_path, config, [record.row() for record in records])
     run = read_run(tmp_path)
-    assert run.methods == config.methods
-    assert (run.seeds, run.epochs, run.stages) == (2, 3, 2)
-    assert run.coefficient("swr") == in_words(config.coefficient("swr"))
-    for method in config.methods:
-        for seed in range(2):
-            history = run.history(method, seed)
-            mine = [r for r in records if (r.method, r.seed) == (method, seed)]
-            for name in ("step", "test_accuracy", "weight_growth", "effective_rank"):
-                expected = [getattr(record, name) for record in mine]
-                np.testing.assert_allclose(history[name], expected, rtol=1e-5)
-            assert np.isnan(history["dead_units"]).all()
-            np.testing.assert_array_equal(history["growth/Dense_0/kernel"], 2.0)
+    assert run.methods == list(config.methods)
+    assert run.stages == 2
+    assert run.entry("swr") == ("swr", in_words(config.coefficient("swr")), "0.001")
+    assert run.rows["finished"].all()
+    rows = run.rows.set_index(["method", "seed", "stage", "epoch"])
+    for record in records:
+        row = rows.loc[(record.method, record.seed, record.stage, record.epoch)]
+        for name in ("step", "test_accuracy", "weight_growth", "effective_rank"):
+            np.testing.assert_allclose(row[name], getattr(record, name), rtol=1e-5)
+        assert np.isnan(row["dead_units"])
+        assert row["growth/Dense_0/kernel"] == 2.0
 
 
 def test_coefficients_in_words():

@@ -6,41 +6,41 @@ import numpy as np
 import pytest
 
 from experiments.errors import UserError
-from experiments.protocols.stages import PROTOCOLS
+from experiments.reporting.naming import KNOWN
 from experiments.reporting.runs import find_runs, read_run
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("protocol", KNOWN)
 def test_every_protocol_is_read(write_folder, tmp_path, protocol):
     run = read_run(write_folder(tmp_path / "run", protocol=protocol, seeds=2))
     assert run.protocol == protocol
-    assert run.methods == ("vanilla", "swr")
-    assert (run.seeds, run.epochs, run.profile, run.train_images) == (
-        2,
-        4,
-        "quick",
-        "all",
-    )
-    assert len({len(values) for values in run.columns.values()}) == 1
-    assert run.columns["test_accuracy"].dtype == np.float64
-    assert set(run.columns["method"]) == {"vanilla", "swr"}
+    assert run.methods == ["vanilla", "swr"]
+    setting = run.setting
+    assert [setting[name] for name in ("epochs", "profile", "train_images")] == [
+        *("4", "quick", "all")
+    ]
+    assert run.rows["finished"].all()
+    assert set(run.rows["seed"]) == {0, 1}
+    assert run.metrics["test_accuracy"].dtype == np.float64
+    assert set(run.metrics["method"]) == {"vanilla", "swr"}
 
 
 def test_empty_cells_are_not_measured(write_folder, tmp_path):
     run = read_run(write_folder(tmp_path / "run", protocol="warm-start"))
-    at_change = run.columns["epoch"] == 0
+    at_change = run.metrics["epoch"] == 0
     assert at_change.any()
-    assert (np.isnan(run.columns["train_loss"]) == at_change).all()
+    assert (np.isnan(run.metrics["train_loss"]) == at_change).all()
 
 
 def test_a_history_is_in_the_order_of_training(write_folder, tmp_path):
     folder = write_folder(tmp_path / "run", protocol="warm-start", epochs=3)
     header, *rows = (folder / "metrics.csv").read_text().splitlines()
     (folder / "metrics.csv").write_text("\n".join([header, *rows[::-1]]))
-    history = read_run(folder).history("swr", 2)
+    rows = read_run(folder).rows
+    history = rows[(rows["method"] == "swr") & (rows["seed"] == 2)]
     assert history["stage"].tolist() == [1, 1, 1, 2, 2, 2, 2]
     assert history["epoch"].tolist() == [1, 2, 3, 0, 1, 2, 3]
-    assert set(history["seed"]) == {2}
+    assert history["finished"].all()
 
 
 def test_old_runs_lack_columns_and_fields(write_folder, tmp_path):
@@ -54,8 +54,8 @@ def test_old_runs_lack_columns_and_fields(write_folder, tmp_path):
         del config[name]
     (folder / "config.json").write_text(json.dumps(config))
     run = read_run(folder)
-    assert run.profile == run.train_images == "not recorded"
-    assert run.coefficient("swr") == ""
+    assert run.setting["profile"] == run.setting["train_images"] == "not recorded"
+    assert run.entry("swr") == ("swr", "", "")
 
 
 def test_coefficients_are_told_in_words(write_folder, tmp_path):
@@ -63,25 +63,66 @@ def test_coefficients_are_told_in_words(write_folder, tmp_path):
     run = read_run(
         write_folder(tmp_path / "run", coefficients={"l2": 1e-5, "swr": groups})
     )
-    assert run.coefficient("l2") == "1e-05"
-    assert run.coefficient("swr") == "feature 0.0001, classifier 0.1"
-    assert run.coefficient("vanilla") == ""
+    assert run.entry("l2")[1] == "1e-05"
+    assert run.entry("swr")[1] == "feature 0.0001, classifier 0.1"
+    assert run.entry("vanilla")[1] == ""
+
+
+def test_a_method_may_have_a_learning_rate_of_its_own(write_folder, tmp_path):
+    rates = {"learning_rate": 1e-3, "learning_rates": {"swr": 1e-4}}
+    fields = {"protocol": "random-labels", **rates}
+    rows = read_run(write_folder(tmp_path / "run", **fields)).rows
+    found = rows.groupby("method")["rate"].unique()
+    assert {name: list(rate) for name, rate in found.items()} == {
+        "vanilla": ["0.001"],
+        "swr": ["0.0001"],
+    }
+
+
+def rewrite(folder, change):
+    """Applies a function to the table's lines behind the header."""
+    path = folder / "metrics.csv"
+    header, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([header, *change(rows)]) + "\n")
+    return read_run(folder)
+
+
+@pytest.mark.parametrize(
+    "protocol", ["single-task", "random-labels", "proportionality"]
+)
+def test_a_seed_without_its_last_row_has_not_finished(write_folder, tmp_path, protocol):
+    folder = write_folder(tmp_path / "run", protocol=protocol, seeds=3, methods=["swr"])
+    run = rewrite(folder, lambda rows: rows[:-1])
+    assert set(run.rows["seed"][run.rows["finished"]]) == {0, 1}
+    done, wanted = run.progress.loc[("swr", 2)]
+    assert done == wanted - 1
+
+
+def test_scratch_has_the_last_stage_alone(write_folder, tmp_path):
+    fields = {"protocol": "warm-start", "methods": ["scratch"]}
+    run = read_run(write_folder(tmp_path / "run", **fields))
+    assert run.rows["finished"].all()
+    assert set(run.progress["wanted"]) == {4}
 
 
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"protocol": "cold-start"}, "protocol must be one of warm-start, continual"),
+        ({"protocol": "cold-start"}, "protocol must be one of random-labels, permuted"),
         ({"protocol": ["warm-start"]}, "protocol must be one of "),
         ({"dataset": ""}, "dataset must be a name, not ''"),
         ({"model": "a\nb"}, r"model must be a name, not 'a\nb'"),
         ({"methods": "swr"}, "methods must be a list of names, not 'swr'"),
+        ({"epochs": 10**400}, "epochs must be a whole number from 1, not 1000"),
+        ({"learning_rate": 10**400}, "learning_rate must be a number, not 1000"),
         ({"seeds": 0}, "seeds must be a whole number from 1, not 0"),
         ({"epochs": True}, "epochs must be a whole number from 1, not True"),
         ({"stages": "10"}, "stages must be a whole number from 1, not '10'"),
         ({"train_images": 0.5}, "train_images must be a whole number or null"),
         ({"profile": 3}, "profile must be a name, not 3"),
         ({"coefficients": {"swr": "much"}}, "coefficients must be an object of"),
+        ({"protocol": "random-labels", "tasks": None}, "tasks must be a whole number"),
+        ({"learning_rates": {"swr": "low"}}, "learning_rates must be an object of"),
     ],
 )
 def test_a_broken_config_is_named(write_folder, tmp_path, fields, message):
@@ -100,7 +141,12 @@ def test_a_broken_config_is_named(write_folder, tmp_path, fields, message):
         ("mlp,swr,0,1,2,", "mlp,swr,0,1,x,", "line 7: epoch must be a number, not 'x'"),
         ("mlp,swr,0,1,2,", "mlp,swr,0,1,1,", "line 7: a second row of the same eval"),
         ("mlp,swr,0,1,2,", "mlp,swr,0,1,", "line 7: 17 values for 18 columns"),
-        ("mlp,swr,0,1,2,", "cnn,swr,0,1,2,", "line 7: model is 'cnn', but 'mlp' in"),
+        (
+            "mlp,swr,0,1,2,",
+            "cnn,swr,0,1,2,",
+            "line 7: model is not 'mlp', as in config.json, but 'cnn'",
+        ),
+        ("mlp,swr,0,1,2,", "mlp,swr,,1,2,", "line 7: seed must be a number, not ''"),
         ("mlp,swr,0,1,2,", "mlp,,0,1,2,", "line 7: method must be a name, not ''"),
         ("test_accuracy,", "accuracy,", "metrics.csv has no column 'test_accuracy'"),
         ("seconds,", "step,", "the names of columns must be printable and unique"),
@@ -122,6 +168,9 @@ def test_what_is_no_text_is_named(write_folder, tmp_path):
     folder = write_folder(tmp_path / "run")
     (folder / "metrics.csv").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UserError, match=r"metrics.csv is no table of numbers"):
+        read_run(folder)
+    (folder / "config.json").write_text("[" * 100_000)
+    with pytest.raises(UserError, match=r"config.json is no JSON: "):
         read_run(folder)
     (folder / "config.json").write_text("{")
     with pytest.raises(UserError, match=r"config.json is no JSON: Expecting"):

@@ -4,20 +4,18 @@ import numpy as np
 import pytest
 
 from experiments.reporting import tables
-from experiments.reporting.cells import gather
+from experiments.reporting.collection import collect
+from experiments.reporting.curves import retention
+from experiments.reporting.ranking import ranking
 from experiments.reporting.runs import read_run
 
 
-def cells_of(folder):
-    return gather([read_run(folder)]).cells
+def rows_of(*folders):
+    return collect(folders).rows
 
 
 def as_dicts(table):
-    return {
-        row[0]: dict(zip(table.header, row, strict=True))
-        for _, rows in table.groups
-        for row in rows
-    }
+    return {row[0]: dict(zip(table.header, row, strict=True)) for row in table.rows}
 
 
 @pytest.fixture
@@ -35,34 +33,46 @@ def known(write_folder, tmp_path):
     return folder
 
 
-def test_results_stand_beside_the_papers(known):
-    row = as_dicts(tables.results("single-task", cells_of(known)))["vanilla"]
+def ends(folder):
+    run = read_run(folder)
+    return as_dicts(tables.ends(ranking(rows_of(folder)), run.setting))
+
+
+def test_final_values_stand_beside_the_papers(known):
+    row = ends(known)["vanilla"]
     assert row["test accuracy"] == "0.9700 ± 0.0100"
-    assert row["95 % interval"] == "0.9600 to 0.9800"
     assert row["paper"] == "0.9789 ± 0.0009"
     assert row["difference"] == "−0.0089"
     assert row["weight growth"] == "2.00 ± 1.00"
     assert row["λ"] == "–"
     assert row["dead units"] == "0.05"
     assert row["effective rank"] == "40.5"
-    size = ("seeds", "epochs of a stage", "profile", "training images")
-    assert [row[name] for name in size] == ["3", "4", "paper", "all"]
+    assert row["seeds"] == "3"
 
 
 def test_one_seed_has_neither_deviation_nor_interval(write_folder, tmp_path):
-    cells = cells_of(write_folder(tmp_path / "run", seeds=1, dataset="digits"))
-    table = tables.results("single-task", cells)
-    row = as_dicts(table)["SWR"]
+    folder = write_folder(tmp_path / "run", seeds=1, dataset="digits")
+    row = ends(folder)["SWR"]
     assert "±" not in row["test accuracy"]
     # Columns that nobody filled are left out.
-    assert not {"95 % interval", "paper", "difference", "balancedness"} & set(row)
+    assert not {"paper", "difference", "balancedness"} & set(row)
+    table = tables.ranked(ranking(rows_of(folder)), "single-task")
+    header = ["method", "λ", "score", "final test accuracy", "seeds"]
+    assert table.header == header
 
 
-def test_unfinished_seeds_are_counted(write_folder, tmp_path):
-    cells = cells_of(write_folder(tmp_path / "run", finished=3, seeds=2))
-    row = as_dicts(tables.results("single-task", cells))["SWR"]
-    assert row["seeds"] == "0 of 2"
-    assert row["test accuracy"] == "–"
+def test_a_stream_says_what_is_lost(write_folder, tmp_path):
+    fields = {"protocol": "random-labels", "tasks": 10}
+    table = ranking(rows_of(write_folder(tmp_path / "run", **fields)))
+    shown = tables.ranked(table, "random-labels")
+    assert "the lowest first" not in shown.caption
+    row = as_dicts(shown)["vanilla"]
+    (vanilla,) = table[table["method"] == "vanilla"].itertuples()
+    assert row["first fifth"] == f"{vanilla.first:.4f}"
+    assert row["last fifth"] == f"{vanilla.last:.4f}"
+    assert row["change"] == f"−{vanilla.first - vanilla.last:.4f}"
+    assert row["95 % interval"] == f"{vanilla.low:.4f} to {vanilla.high:.4f}"
+    assert row["letters"] == vanilla.letters
 
 
 def test_what_changes_lose_is_in_points(write_folder, tmp_path):
@@ -72,38 +82,39 @@ def test_what_changes_lose_is_in_points(write_folder, tmp_path):
         methods=["scratch", "vanilla", "full_reset"],
         seeds=2,
     )
-    cells = cells_of(folder)
-    rows = as_dicts(tables.retention("continual-limited", cells))
-    found = cells[2].retention()
+    rows = rows_of(folder)
+    found = retention(rows[rows["method"] == "full_reset"])
     lost = 100 * np.mean(found["at"] - found["before"])
     assert lost < -60
-    assert rows["full reset"]["right at the change"] == f"−{-lost:.2f}"
-    assert float(rows["vanilla"]["last accuracy before"]) > 0.8
+    shown = as_dicts(tables.retention(rows))
+    assert shown["full reset"]["right at the change"] == f"−{-lost:.2f}"
+    assert float(shown["vanilla"]["last before"]) > 0.8
 
 
 def test_only_protocols_with_changes_have_their_table(write_folder, tmp_path):
-    cells = cells_of(write_folder(tmp_path / "run"))
-    assert len(tables.of_protocol("single-task", cells)) == 1
+    assert not tables.retention(rows_of(write_folder(tmp_path / "one"))).rows
+    stream = write_folder(tmp_path / "two", protocol="random-labels")
+    assert not tables.retention(rows_of(stream)).rows
 
 
 def test_proportionality_has_a_row_for_each_ratio(write_folder, tmp_path):
     folder = write_folder(
         tmp_path / "run", protocol="proportionality", seeds=2, methods=["vanilla"]
     )
-    (table,) = tables.of_protocol("proportionality", cells_of(folder))
+    table = tables.proportionality(rows_of(folder))
     rows = as_dicts(table)
+    assert "(2 seeds)" in table.caption
     assert list(rows) == ["0.01", "0.1", "0.5", "1", "2", "10"]
-    assert rows["0.1"]["at once, biases kept"] == "0.5510 ± 0.0014"
-    assert rows["10"]["best of 50, biases rescaled"] == "0.6610 ± 0.0014"
-    assert rows["10"]["profile"] == "quick"
+    assert rows["0.1"]["kept, at once"] == "0.5510 ± 0.0014"
+    assert rows["10"]["rescaled, best of 50"] == "0.6610 ± 0.0014"
 
 
 def test_runs_are_listed(write_folder, tmp_path):
     folder = write_folder(tmp_path / "run", written=1e9, train_images=1000)
-    (row,) = as_dicts(tables.runs(gather([read_run(folder)]))).values()
-    assert list(row.values()) == [
+    (row,) = tables.runs(collect([folder])).rows
+    assert row == [
         str(folder),
         "Single task",
         "mnist, mlp",
-        *("2", "5", "4", "quick", "1000", "test data", "2001-09-09 01:46 UTC"),
+        *("2", "5", "1", "4", "quick", "1000", "test data", "2001-09-09 01:46 UTC"),
     ]

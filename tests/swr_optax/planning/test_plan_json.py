@@ -13,7 +13,7 @@ import pytest
 
 from networks import network
 import swr_optax
-from swr_optax import RescalingPlan
+from swr_optax import RescalingPlan, Units, UnitSlices
 
 
 @functools.cache
@@ -39,6 +39,15 @@ def stacked_plan():
         unmet=("head cannot",),
         approximations=("nearly",),
         left_alone=("blocks/b[0]: asleep",),
+        units=(
+            Units(
+                count=2,
+                incoming=(UnitSlices(4, axis=0, inner=2, start=0, stop=4),),
+                outgoing=(UnitSlices(2, axis=1, inner=1, start=1, stop=3),),
+                statistics=(UnitSlices(5, axis=0, inner=1, start=0, stop=4),),
+                mixed=True,
+            ),
+        ),
     )
 
 
@@ -132,6 +141,13 @@ BROKEN = {
     "leaf blocks/b is there twice": ("leaves", 4, {"path": "blocks/b"}),
     "priority must be one of ('norms', 'function'), not 'speed'": ("priority", "speed"),
     "unmet[0] must be a string, not 1": ("unmet", [1]),
+    "units[0].count must be a whole number from 2 up": ("units", 0, "count", 1),
+    "units[0].incoming holds slices that its leaf": ("units", 0, "count", 3),
+    "units[0].mixed must be true or false": ("units", 0, "mixed", 1),
+    "units[0].outgoing holds": ("units", 0, "outgoing", 0, "stop", 5),
+    "units[0].outgoing[0].axis must be a": ("units", 0, "outgoing", 0, "axis", -1),
+    "units[0].statistics holds": ("units", 0, "statistics", 0, "leaf", 6),
+    "units[0] lacks [] and has unknown ['size']": ("units", 0, "size", 1),
     "outputs has a name twice": ("outputs", ["a", "a"]),
     "the plan lacks [] and has unknown ['colour']": ("colour", "red"),
 }

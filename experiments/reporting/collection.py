@@ -1,0 +1,91 @@
+"""Many runs as one table of rows, the newest of what was run twice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from experiments.errors import UserError
+from experiments.methods import METHODS
+from experiments.reporting.naming import ENTRY, KNOWN, names
+from experiments.reporting.runs import SETTING, Run, read_run
+
+
+class Collection(NamedTuple):
+    """All that a report speaks of.
+
+    Attributes:
+        runs: in the order given.
+        rows: of all that is shown, with a ``name`` for each entry of a setting.
+        replaced: a run, its method, and the newer run that is shown instead.
+        unreadable: why folders could not be read.
+    """
+
+    runs: list[Run]
+    rows: pd.DataFrame
+    replaced: list[tuple[Run, str, Run]]
+    unreadable: list[str]
+
+    def settings(self) -> Iterator[tuple[dict[str, str], pd.DataFrame]]:
+        """What two numbers must share to be compared, and the rows that do."""
+        for values, rows in self.rows.groupby(SETTING, sort=False):
+            yield dict(zip(SETTING, values, strict=True)), rows
+
+
+def collect(folders: Sequence[Path]) -> Collection:
+    """Reads runs.
+
+    Raises:
+        UserError: if none can be read.
+    """
+    runs, unreadable = [], []
+    for folder in {folder.resolve(): folder for folder in folders}.values():
+        try:
+            runs.append(read_run(folder))
+        except UserError as error:
+            unreadable.append(str(error))
+    if not runs:
+        none = "no runs: name at least one folder that has a config.json"
+        raise UserError(unreadable[0] if unreadable else none)
+    newest: dict[tuple[str, ...], Run] = {}
+    older: list[tuple[Run, str, tuple[str, ...]]] = []
+    for run in sorted(runs, key=lambda run: run.written):
+        for method in run.methods:
+            identity = (*run.setting.values(), *run.entry(method))
+            if identity in newest:
+                older.append((newest[identity], method, identity))
+            newest[identity] = run
+    shown = [
+        run.rows[
+            [newest[(*run.setting.values(), *run.entry(m))] is run for m in methods]
+        ]
+        for run in runs
+        if len(methods := run.metrics["method"])
+    ]
+    rows = pd.concat(shown, ignore_index=True) if shown else runs[0].rows
+    replaced = [(run, method, newest[identity]) for run, method, identity in older]
+    return Collection(runs, _in_order(rows), replaced, unreadable)
+
+
+def _in_order(rows: pd.DataFrame) -> pd.DataFrame:
+    """Protocols and methods as their tables have them; what is unknown at the end."""
+    ranks = {name: place for place, name in enumerate(METHODS)}
+    rows = rows.assign(
+        _protocol=rows["protocol"].map(KNOWN.index),
+        _method=[ranks.get(method, len(ranks)) for method in rows["method"]],
+    )
+    order = ["_protocol", *SETTING[1:], "_method", *ENTRY]
+    rows = rows.sort_values(order, kind="stable").drop(columns=["_protocol", "_method"])
+    named = [
+        of_setting[ENTRY]
+        .drop_duplicates()
+        .assign(**dict(zip(SETTING, values, strict=True)))
+        for values, of_setting in rows.groupby(SETTING, sort=False)
+    ]
+    if not named:
+        return rows.assign(name="")
+    entries = pd.concat([e.assign(name=names(e)) for e in named])
+    return rows.merge(entries, on=[*SETTING, *ENTRY], how="left")

@@ -1,0 +1,77 @@
+"""What protocols, methods and scores are called."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from experiments.methods import METHODS
+from experiments.protocols.stages import PROTOCOLS
+from experiments.protocols.streams import STREAMS
+
+KNOWN = (*STREAMS, *PROTOCOLS)
+"""Every protocol, in the order of a report."""
+
+CONTROLS = {
+    "fresh": "a fresh network for each task",
+    "scratch": "training from scratch",
+}
+"""What remedies are measured against, and are not."""
+
+ENTRY = ["method", "coefficient", "rate"]
+"""What tells two lines of a figure, or rows of a ranking, apart."""
+
+
+def title(protocol: str) -> str:
+    """A protocol's name in reports."""
+    return (STREAMS if protocol in STREAMS else PROTOCOLS)[protocol].title
+
+
+def label(method: str) -> str:
+    """A method's name in tables and figures: its own if it is unknown."""
+    return METHODS[method].label if method in METHODS else method
+
+
+def metric(protocol: str) -> str:
+    """The column that is looked at first."""
+    return STREAMS[protocol].metric if protocol in STREAMS else "test_accuracy"
+
+
+def lower_is_better(protocol: str) -> bool:
+    """Whether the score is a loss."""
+    return metric(protocol) == "train_loss"
+
+
+def measure(protocol: str) -> str:
+    """What that column is called."""
+    error = lower_is_better(protocol)
+    return "mean squared error" if error else metric(protocol).replace("_", " ")
+
+
+def score_in_words(protocol: str) -> str:
+    """What the score of a protocol is."""
+    over = "the stream" if protocol.startswith("continual") else "the last ten epochs"
+    return (
+        f"{measure(protocol)}, mean over {'all tasks' if protocol in STREAMS else over}"
+    )
+
+
+def names(entries: pd.DataFrame) -> list[str]:
+    """A name for each entry: its method's, and what else it takes to be unique.
+
+    Args:
+        entries: the columns :data:`ENTRY`, no row twice.
+    """
+    found = []
+    for entry in entries.itertuples():
+        same = entries[entries["method"] == entry.method]
+        parts = [
+            f"{symbol} {value}"
+            for symbol, column, value in (
+                ("λ", "coefficient", entry.coefficient),
+                ("rate", "rate", entry.rate),
+            )
+            if same[column].nunique() > 1
+        ]
+        name = label(entry.method)
+        found.append(f"{name} ({', '.join(parts)})" if parts else name)
+    return found

@@ -1,0 +1,216 @@
+"""Who is best, and who can be told apart from whom."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import itertools
+import string
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from experiments.protocols.streams import STREAMS
+from experiments.reporting.naming import ENTRY, lower_is_better, metric, names
+
+FEWEST_SEEDS = 3
+"""Of fewer there is neither an interval nor a test."""
+
+LEVEL = 0.05
+"""Of tests; intervals hold the mean with probability one minus it."""
+
+LAST_EPOCHS = 10
+"""Over which test accuracy is averaged: a single epoch is noisier."""
+
+_ENDS = ("weight_growth", "dead_units", "effective_rank", "balancedness")
+_SEED = [*ENTRY, "seed"]
+
+
+def scores(frame: pd.DataFrame) -> pd.DataFrame:
+    """What each seed of each method came to.
+
+    Args:
+        frame: rows of ``metrics.csv`` of one protocol, data set and model. Where
+            there is a column ``finished``, only rows that have it true count;
+            ``coefficient`` and ``rate``, if there, tell entries apart.
+
+    Returns:
+        A row for each method, coefficient, rate and seed with ``score``; for
+        streams the mean of the score's column over the first and the last fifth
+        of the scored tasks (``first``, ``last``), of the accuracy at a task's end
+        over the last fifth (``end``) and of test accuracy there (``test``); else
+        the last test accuracy (``test``); and last values of what else was
+        measured. Seeds without a finite score are left out.
+
+    Raises:
+        ValueError: if the rows are of several protocols, data sets or models.
+    """
+    for name in ("protocol", "dataset", "model"):
+        if frame[name].nunique() > 1:
+            raise ValueError(f"frame has several values of {name}: rank each alone")
+    if "finished" in frame:
+        frame = frame[frame["finished"]]
+    absent = [name for name in ENTRY if name not in frame]
+    frame = frame.assign(**dict.fromkeys(absent, ""))
+    found = []
+    for identity, rows in frame.groupby(_SEED, sort=False):
+        of_seed = _stream if rows["protocol"].iloc[0] in STREAMS else _staged
+        ends = {name: rows[name].iloc[-1] for name in _ENDS if name in rows}
+        found.append(dict(zip(_SEED, identity, strict=True)) | of_seed(rows) | ends)
+    columns = [*_SEED, "score", "first", "last", "end", "test", *_ENDS]
+    table = pd.DataFrame(found, columns=columns)
+    numbers = [name for name in columns if name not in ENTRY]
+    table = table.astype(dict.fromkeys(numbers, float))
+    return table[np.isfinite(table["score"])]
+
+
+def _stream(rows: pd.DataFrame) -> dict[str, float]:
+    rows = rows.sort_values("task")
+    if "scored" in rows:
+        rows = rows[rows["scored"] == 1]
+    column, fifth = metric(rows["protocol"].iloc[0]), max(1, len(rows) // 5)
+    late = rows.tail(fifth)
+    return {
+        "score": rows[column].mean(skipna=False),
+        "first": rows[column].head(fifth).mean(skipna=False),
+        "last": late[column].mean(skipna=False),
+        "end": late["end_accuracy"].mean() if "end_accuracy" in rows else np.nan,
+        "test": late["test_accuracy"].mean() if "test_accuracy" in rows else np.nan,
+    }
+
+
+def _staged(rows: pd.DataFrame) -> dict[str, float]:
+    rows = rows.sort_values(["stage", "epoch"])
+    last = rows[(rows["stage"] == rows["stage"].max()) & (rows["epoch"] >= 1)]
+    score = last["test_accuracy"].tail(LAST_EPOCHS).mean(skipna=False)
+    if rows["protocol"].iloc[0].startswith("continual"):
+        stream = rows.get("stream_accuracy")
+        score = np.nan if stream is None else stream.iloc[-1]
+    return {"score": score, "test": rows["test_accuracy"].iloc[-1]}
+
+
+def holm(p_values: np.ndarray) -> np.ndarray:
+    """P values, each times the number of tests that are left when its turn comes.
+
+    Example:
+        >>> holm(np.array([0.01, 0.04, 0.03])).tolist()
+        [0.03, 0.06, 0.06]
+
+    References:
+        Holm, *A simple sequentially rejective multiple test procedure*,
+        Scandinavian Journal of Statistics 6, 1979.
+    """
+    order = np.argsort(p_values)
+    left = np.arange(len(p_values), 0, -1)
+    adjusted = np.empty(len(p_values))
+    adjusted[order] = np.maximum.accumulate(p_values[order] * left)
+    return np.minimum(adjusted, 1.0)
+
+
+def paired_test(one: pd.Series, other: pd.Series) -> float:
+    """P value of the paired t test, on what two series share of seeds.
+
+    Returns:
+        NaN for fewer than :data:`FEWEST_SEEDS`; 1 if all differences are the same,
+        of which no deviation can be estimated.
+    """
+    difference = (one - other).dropna()
+    if len(difference) < FEWEST_SEEDS:
+        return np.nan
+    rounding = 1e-9 * max(one.abs().max(), other.abs().max())
+    if np.ptp(difference) <= rounding:
+        return 1.0
+    return float(stats.ttest_1samp(difference, 0).pvalue)
+
+
+def comparisons(by_seed: pd.DataFrame) -> dict[tuple[int, int], float]:
+    """P values of all pairs of columns, after Holm; pairs without a test are absent.
+
+    Args:
+        by_seed: a row for each seed, a column for each entry. Seeds are paired:
+            the same seed means the same data, tasks and initialization.
+    """
+    found = {
+        (i, j): paired_test(by_seed.iloc[:, i], by_seed.iloc[:, j])
+        for i, j in itertools.combinations(range(by_seed.shape[1]), 2)
+    }
+    tested = {pair: p for pair, p in found.items() if not np.isnan(p)}
+    return dict(zip(tested, holm(np.array([*tested.values()])).tolist(), strict=True))
+
+
+def letters(number: int, apart: Sequence[tuple[int, int]]) -> list[str]:
+    """Letters of which two share one exactly if they are not told apart.
+
+    Args:
+        number: how many there are, the best first.
+        apart: pairs that are told apart.
+
+    Returns:
+        For each its letters, the best's first.
+
+    References:
+        Piepho, *An algorithm for a letter-based representation of all-pairwise
+        comparisons*, Journal of Computational and Graphical Statistics 13, 2004.
+    """
+    groups = [frozenset(range(number))]
+    for pair in apart:
+        split = [
+            part
+            for group in groups
+            for part in ([group - {i} for i in pair] if group >= {*pair} else [group])
+        ]
+        split = list(dict.fromkeys(split))
+        groups = [g for g in split if not any(g < other for other in split)]
+    for group in sorted(groups, key=len):  # Some say no more than others do.
+        rest = [other for other in groups if other != group]
+        pairs = itertools.combinations_with_replacement(group, 2)
+        if all(any({*pair} <= other for other in rest) for pair in pairs):
+            groups = rest
+    groups.sort(key=sorted)
+    return [
+        "".join(_letter(k) for k, group in enumerate(groups) if i in group)
+        for i in range(number)
+    ]
+
+
+def _letter(place: int) -> str:
+    known = string.ascii_letters
+    return known[place] if place < len(known) else chr(0x100 + place)
+
+
+def ranking(frame: pd.DataFrame) -> pd.DataFrame:
+    """The methods of a setting, the best first.
+
+    Args:
+        frame: as for :func:`scores`.
+
+    Returns:
+        A row for each method, coefficient and rate: its ``name``, the number of
+        ``seeds``, means over them of what :func:`scores` gives, the ``deviation``
+        of the score and of two others over seeds, the t interval of the mean score
+        (``low``, ``high``; NaN for fewer than :data:`FEWEST_SEEDS` seeds), and
+        ``letters``: methods that share one are not told apart by paired t tests on
+        the seeds' differences, at 5 % after Holm's correction for all pairs. They
+        are empty if there are too few seeds for any test.
+    """
+    found = scores(frame)
+    entries = found.groupby(ENTRY, sort=False)
+    table = entries.mean(numeric_only=True).drop(columns="seed")
+    table.insert(0, "seeds", entries.size())
+    for name in ("score", "test", "weight_growth"):
+        deviation = "deviation" if name == "score" else f"{name}_deviation"
+        table[deviation] = entries[name].std()
+    enough = table["seeds"] >= FEWEST_SEEDS
+    error = (table["deviation"] / np.sqrt(table["seeds"])).where(enough)
+    half = error * stats.t.isf(LEVEL / 2, table["seeds"] - 1)
+    table["low"], table["high"] = table["score"] - half, table["score"] + half
+    if len(table):
+        ascending = lower_is_better(frame["protocol"].iloc[0])
+        table = table.sort_values("score", ascending=ascending, kind="stable")
+    by_seed = found.pivot(index="seed", columns=ENTRY, values="score")
+    tests = comparisons(by_seed[list(table.index)])
+    apart = [pair for pair, p in tests.items() if p <= LEVEL]
+    table["letters"] = letters(len(table), apart) if tests else ""
+    table = table.reset_index()
+    table.insert(0, "name", names(table))
+    return table

@@ -1,0 +1,149 @@
+"""The answer of a run, in one sentence."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from experiments.protocols.streams import STREAMS
+from experiments.reporting.naming import (
+    CONTROLS,
+    ENTRY,
+    lower_is_better,
+    measure,
+    title,
+)
+from experiments.reporting.ranking import (
+    FEWEST_SEEDS,
+    LEVEL,
+    paired_test,
+    ranking,
+    scores,
+)
+
+_MANY = 5
+
+
+def verdict(frame: pd.DataFrame) -> str:
+    """Who is best, from whom that can be told apart, and what plain training loses.
+
+    Args:
+        frame: rows of ``metrics.csv`` of one protocol, data set and model.
+
+    Returns:
+        One sentence.
+    """
+    if frame.empty:
+        return "Nothing was measured."
+    protocol, dataset, model = frame[["protocol", "dataset", "model"]].iloc[0]
+    where = f"{title(protocol)} ({dataset}, {model})"
+    if "finished" in frame:
+        frame = frame[frame["finished"]]
+    if frame.empty:
+        return f"{where}: no seed has finished."
+    if protocol == "proportionality":
+        return f"{where}: {_proportionality(frame)}."
+    table = ranking(frame)
+    if table.empty:
+        return f"{where}: no seed has a finite score."
+    control = table["method"].isin(CONTROLS)
+    best = table[~control].iloc[0] if not control.all() else table.iloc[0]
+    others = table[~control].drop(index=best.name, errors="ignore")
+    name = f"{best['name']} comes first, with" if len(others) else f"{best['name']} has"
+    score = f"{measure(protocol)} {_with_interval(best)}"
+    parts = [f"{name} {score} over {_seeds(table)}"]
+    if len(others):
+        parts.append(_told_apart(best, others))
+    for row in table[control].drop(index=best.name, errors="ignore").itertuples():
+        apart = best["letters"] and not {*row.letters} & {*best["letters"]}
+        told = ", which is told apart" if apart else ", not told apart"
+        parts.append(f"{CONTROLS[row.method]} has {row.score:.4f}{told}")
+    parts += _plain(frame, table, best.name)
+    return f"{where}: {'; '.join(parts)}."
+
+
+def _told_apart(best: pd.Series, others: pd.DataFrame) -> str:
+    if not best["letters"]:
+        return f"with fewer than {FEWEST_SEEDS} seeds nothing can be told apart"
+    shared = np.array([bool({*row} & {*best["letters"]}) for row in others["letters"]])
+    alike, apart = others["name"][shared].tolist(), others["name"][~shared].tolist()
+    test = "(paired t tests, Holm, 5 %)"
+    if not apart:
+        return f"it is not told apart from {_listed(alike, 'any of the')} {test}"
+    of, rest = "all", ""
+    if alike:
+        of, rest = "the", f", but not from {_listed(alike, 'the')}"
+    return f"it is told apart from {_listed(apart, of)}{rest} {test}"
+
+
+def _plain(frame: pd.DataFrame, table: pd.DataFrame, first: int) -> list[str]:
+    """Whether plain training loses plasticity; nothing if that was not run."""
+    plain = table[table["method"] == "vanilla"]
+    if plain.empty:
+        return []
+    row = plain.iloc[0]
+    protocol = frame["protocol"].iloc[0]
+    if protocol not in STREAMS:
+        return [] if row.name == first else [f"plain training has {row['score']:.4f}"]
+    found = scores(frame)
+
+    def of(entry: pd.Series, column: str) -> pd.Series:
+        mine = (found[ENTRY] == entry[ENTRY]).all(axis=1)
+        return found[mine].set_index("seed")[column]
+
+    sign = -1 if lower_is_better(protocol) else 1
+    worse, tests = [], []
+
+    def compare(one: pd.Series, other: pd.Series) -> None:
+        worse.append(sign * (one - other).mean() < 0)
+        tests.append(paired_test(one, other))
+
+    numbers = (
+        f"its {measure(protocol)} goes from {row['first']:.4f} in the first fifth of"
+        f" tasks to {row['last']:.4f} in the last"
+    )
+    compare(of(row, "last"), of(row, "first"))
+    fresh = table[table["method"] == "fresh"]
+    if len(fresh):
+        numbers += f", where a fresh network has {fresh['last'].iloc[0]:.4f}"
+        compare(of(row, "last"), of(fresh.iloc[0], "last"))
+    if np.isnan(tests).any():
+        says = "so few seeds cannot tell whether plain training loses plasticity"
+    elif all(worse) and max(tests) <= LEVEL:
+        says = "plain training loses plasticity"
+    else:
+        says = "plain training is not shown to lose plasticity"
+    return [f"{says}: {numbers}"]
+
+
+def _proportionality(frame: pd.DataFrame) -> str:
+    at_once = frame[frame["when"] == frame["when"].iloc[0]]
+    means = at_once.groupby(["biases", "ratio"], sort=False)["test_accuracy"].mean()
+    spans = [
+        f"{100 * (of_rule.max() - of_rule.min()):.2f} points with its biases {biases}"
+        for biases, of_rule in means.groupby(level="biases", sort=False)
+    ]
+    low, high = frame["ratio"].min(), frame["ratio"].max()
+    return (
+        f"scaling a trained network by {low:g} to {high:g} moves its test accuracy"
+        f" {at_once['when'].iloc[0]} by at most " + " and ".join(spans)
+    )
+
+
+def _with_interval(row: pd.Series) -> str:
+    if np.isnan(row["low"]):
+        return f"{row['score']:.4f}"
+    return f"{row['score']:.4f} (95 % interval {row['low']:.4f} to {row['high']:.4f})"
+
+
+def _seeds(table: pd.DataFrame) -> str:
+    low, high = table["seeds"].min(), table["seeds"].max()
+    if low < high:
+        return f"{low} to {high} seeds"
+    return f"{low} seed" if low == 1 else f"{low} seeds"
+
+
+def _listed(names: list[str], of: str) -> str:
+    if len(names) > _MANY:
+        return f"{of} {len(names)} others"
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))

@@ -1,0 +1,310 @@
+"""Hidden units: against lists written by hand, and by what may be done to them."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from architectures import ARCHITECTURES
+from networks import network
+import random_programs
+import swr_optax
+from unit_changes import permuted, set_slices
+
+X = jnp.ones((5, 4))
+SQUARE = {"w1": jnp.ones((4, 4)), "w2": jnp.ones((4, 4))}
+
+
+@functools.cache
+def planned(name):
+    case = ARCHITECTURES[name]()
+    plan = swr_optax.plan_rescaling(
+        case.train, case.params, *case.inputs, stats=case.stats
+    )
+    return case, plan
+
+
+def outputs_of(case, params, stats):
+    fn = case.evaluate or case.train
+    if case.stats is None:
+        return jax.tree.leaves(fn(params, *case.inputs))
+    return jax.tree.leaves(fn(params, stats, *case.inputs)[0])
+
+
+def distance(found, expected):
+    """Largest difference, as a share of the largest output."""
+    return max(
+        float(np.abs(a - b).max() / np.abs(b).max())
+        for a, b in zip(found, expected, strict=True)
+    )
+
+
+WITHOUT = (
+    *("rnn", "gru", "lstm", "mixture of experts", "scanned blocks"),
+    "equinox resnet",
+)
+"""Networks whose units are in loops or stacks, or normalised in groups."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("resnet-18", "u-net", "densenet", "mixer", "vit", "squeeze and excite"),
+        *("assorted", "nnx cnn-bn", "haiku resnet", "equinox cnn-bn"),
+    ],
+)
+def test_units_may_be_reordered_and_cut_off(name):
+    case, plan = planned(name)
+    assert plan.units
+    run = jax.jit(functools.partial(outputs_of, case))
+    with jax.enable_x64(False):
+        expected = run(case.params, case.stats)
+        for k, units in enumerate(plan.units):
+            if k not in (0, len(plan.units) - 1):
+                continue
+            order = np.random.default_rng(k).permutation(units.count)
+            found = run(*permuted(case.params, case.stats, plan, units, order))
+            assert distance(found, expected) < 1e-3, units
+            cut = functools.partial(
+                set_slices, plan=plan, count=units.count, unit=units.count - 1
+            )
+            changed = cut(
+                case.params,
+                case.stats,
+                places=units.incoming,
+                value=lambda w: 2 - 3 * w,
+            )
+            assert distance(run(*changed), expected) > 1e-3, units
+            if units.mixed:
+                continue
+            off = cut(
+                case.params, case.stats, places=units.outgoing, value=np.zeros_like
+            )
+            on_and_off = cut(*off, places=units.incoming, value=lambda w: 2 - 3 * w)
+            assert distance(run(*on_and_off), run(*off)) < 1e-5, units
+
+
+@pytest.mark.parametrize("name", WITHOUT)
+def test_what_cannot_be_followed_is_left_out(name):
+    assert planned(name)[1].units == ()
+
+
+def names(plan, places):
+    """Leaf and axis, with how the slices lie where that is not plain."""
+    listed = set()
+    for place in places:
+        leaf = plan.leaves[place.leaf]
+        plain = (place.inner, place.start, place.stop) == (1, 0, leaf.shape[place.axis])
+        name = f"{leaf.name} {place.axis}"
+        inner = "" if place.inner == 1 else f" by {place.inner}"
+        part = "" if plain or place.start == 0 else f" from {place.start}"
+        listed.add(name + inner + part)
+    return listed
+
+
+def listed(plan):
+    return [
+        (units.count, names(plan, units.incoming), names(plan, units.outgoing))
+        for units in plan.units
+    ]
+
+
+def test_a_flax_cnn_with_batch_normalisation():
+    plan = network("cnn_bn").plan()
+    assert listed(plan) == [
+        (
+            16,
+            {"Conv_0/kernel 3", "BatchNorm_0/scale 0", "BatchNorm_0/bias 0"},
+            {"Conv_1/kernel 2"},
+        ),
+        (
+            16,
+            {"Conv_1/kernel 3", "BatchNorm_1/scale 0", "BatchNorm_1/bias 0"},
+            {"Dense_0/kernel 0"},
+        ),
+        (100, {"Dense_0/kernel 1", "Dense_0/bias 0"}, {"Dense_1/kernel 0"}),
+    ]
+    assert [names(plan, units.statistics) for units in plan.units] == [
+        {"BatchNorm_0/mean 0", "BatchNorm_0/var 0"},
+        {"BatchNorm_1/mean 0", "BatchNorm_1/var 0"},
+        set(),
+    ]
+    assert not any(units.mixed for units in plan.units)
+
+
+def test_an_equinox_cnn_has_outputs_first():
+    assert listed(planned("equinox cnn-bn")[1]) == [
+        (
+            8,
+            {f"layers/{k}/{name} 0" for k in (0, 1) for name in ("weight", "bias")},
+            {"layers/4/weight 1 by 256"},
+        ),
+        (16, {"layers/4/weight 0", "layers/4/bias 0"}, {"layers/6/weight 1"}),
+    ]
+
+
+def test_haiku_and_nnx():
+    assert listed(planned("haiku mlp")[1]) == [
+        (
+            16,
+            {f"mlp/~/linear_{k}/{name}" for name in ("w 1", "b 0")},
+            {f"mlp/~/linear_{k + 1}/w 0"},
+        )
+        for k in (0, 1)
+    ]
+    assert listed(planned("nnx mlp")[1]) == [
+        (16, {"layers/1/kernel 1", "layers/1/bias 0"}, {"layers/3/kernel 0"})
+    ]
+
+
+def test_a_trunk_is_written_and_read_by_all_its_blocks():
+    plan = planned("resnet-18")[1]
+    first = plan.units[0]
+    assert names(plan, first.incoming) == {
+        *("Conv_0/kernel 3", "BatchNorm_0/scale 0", "BatchNorm_0/bias 0"),
+        *(f"ResidualBlock_{k}/Conv_1/kernel 3" for k in (0, 1)),
+        *(
+            f"ResidualBlock_{k}/BatchNorm_1/{name} 0"
+            for k in (0, 1)
+            for name in ("scale", "bias")
+        ),
+    }
+    assert names(plan, first.outgoing) == {
+        *(f"ResidualBlock_{k}/Conv_0/kernel 2" for k in (0, 1, 2)),
+        "ResidualBlock_2/Conv_2/kernel 2",
+    }
+
+
+def test_a_transformers_units_are_those_of_its_mlps():
+    assert listed(planned("gpt")[1]) == [
+        (
+            32,
+            {f"TransformerBlock_{k}/Dense_0/{name}" for name in ("kernel 1", "bias 0")},
+            {f"TransformerBlock_{k}/Dense_1/kernel 0"},
+        )
+        for k in (0, 1)
+    ]
+
+
+def test_units_that_a_layer_normalisation_mixes_are_told():
+    def fn(params, x):
+        x = jax.nn.standardize(x @ params["w1"]) * params["scale"] + params["shift"]
+        return jax.nn.relu(x) @ params["w2"]
+
+    params = {
+        "w1": jnp.ones((4, 6)),
+        "scale": jnp.ones(6),
+        "shift": jnp.ones(6),
+        "w2": jnp.ones((6, 2)),
+    }
+    plan = swr_optax.plan_rescaling(fn, params, jnp.ones((3, 4)))
+    assert listed(plan) == [(6, {"w1 1", "scale 0", "shift 0"}, {"w2 0"})]
+    assert plan.units[0].mixed
+
+
+@pytest.mark.parametrize(
+    ("fn", "mixed"),
+    [
+        (lambda p, x: (jax.nn.relu(x @ p["w1"]) @ p["w2"], 0.0), False),
+        # Read by a constant too.
+        (
+            lambda p, x: (
+                jax.nn.relu(x @ p["w1"]) @ p["w2"],
+                jax.nn.relu(x @ p["w1"]) @ jnp.ones((4, 2)),
+            ),
+            True,
+        ),
+        # One norm for all units, of the weights that make them or that read them.
+        (
+            lambda p, x: (
+                jax.nn.relu(x @ (p["w1"] / jnp.linalg.norm(p["w1"]))) @ p["w2"]
+            ),
+            True,
+        ),
+        (
+            lambda p, x: jax.nn.relu(x @ p["w1"]) @ (p["w2"] / jnp.abs(p["w2"]).sum(0)),
+            False,
+        ),
+    ],
+)
+def test_what_else_mixes_units_is_told(fn, mixed):
+    (units,) = swr_optax.plan_rescaling(fn, SQUARE, X).units
+    assert units.mixed == mixed
+
+
+def test_noise_is_no_nonlinearity():
+    def fn(params, x, key):
+        noise = jax.random.normal(key, (4, 4))
+        return x @ (params["w1"] + noise) @ params["w2"]
+
+    assert swr_optax.plan_rescaling(fn, SQUARE, X, jax.random.key(0)).units == ()
+
+
+def branches(params, x):
+    left, right = jax.nn.relu(x @ params["a"]), jnp.tanh(x @ params["b"])
+    return jnp.concatenate([left, right], axis=1) @ params["w"]
+
+
+def test_branches_side_by_side_share_a_weight_in_parts():
+    params = {"a": jnp.ones((4, 3)), "b": jnp.ones((4, 3)), "w": jnp.ones((6, 2))}
+    plan = swr_optax.plan_rescaling(branches, params, jnp.ones((5, 4)))
+    assert listed(plan) == [(3, {"a 1"}, {"w 0"}), (3, {"b 1"}, {"w 0 from 3"})]
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [
+        lambda p, x: x @ p["w1"] @ p["w2"],  # No nonlinearity.
+        lambda p, x: (x + jax.nn.relu(x @ p["w1"])) @ p["w2"],  # Meets the input.
+        lambda p, x: jax.nn.relu(x @ p["w1"]) * jnp.arange(4) @ p["w2"],
+        lambda p, x: jax.nn.relu(x @ p["w1"]) @ p["w1"].T,  # Tied.
+        lambda p, x: jnp.cumsum(jax.nn.relu(x @ p["w1"]), axis=1) @ p["w2"],
+        lambda p, x: jax.nn.relu(x @ p["w1"])[:, ::-1] @ p["w2"],  # In two orders.
+        lambda p, x: (jax.nn.relu(x @ p["w1"]) @ p["w2"], jax.nn.relu(x @ p["w1"])),
+        lambda p, x: jax.nn.relu(x @ p["w1"])[:, jnp.argmax(x[0])],
+    ],
+)
+def test_these_are_no_units(fn):
+    assert swr_optax.plan_rescaling(fn, SQUARE, X).units == ()
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_units_of_random_programs(seed):
+    program = random_programs.draw(17, seed)
+    fn = program.function()
+    params, *rest = program.arrays()
+    stats = rest.pop(0) if program.stats else None
+    try:
+        plan = swr_optax.plan_rescaling(fn, params, *rest, stats=stats)
+    except ValueError:  # It has no weights.
+        return
+    if not plan.units:
+        return
+
+    @jax.jit
+    def run(params, stats):
+        trees = (params,) if stats is None else (params, stats)
+        returned = fn(*trees, *rest)
+        return jax.tree.leaves(returned if stats is None else returned[0])
+
+    def check(found, expected):
+        for a, b in zip(found, expected, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3, err_msg=str(program))
+
+    if "random" in str(program):
+        return  # Noise is alike for all units only on the whole.
+    expected = run(params, stats)
+    for units in plan.units:
+        order = np.random.default_rng(seed).permutation(units.count)
+        check(run(*permuted(params, stats, plan, units, order)), expected)
+        off = set_slices(
+            params, stats, plan, units.outgoing, units.count, 0, np.zeros_like
+        )
+        on_and_off = set_slices(
+            *off, plan, units.incoming, units.count, 0, lambda w: 2 - 3 * w
+        )
+        finite = all(np.isfinite(out).all() for out in run(*on_and_off))
+        if finite and not units.mixed:  # Infinity times zero is not zero.
+            check(run(*on_and_off), run(*off))

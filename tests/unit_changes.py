@@ -1,0 +1,62 @@
+"""Changes of a network's units, in NumPy, by what a plan says of where they are."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def _change(params, stats, plan, places, count, change):
+    """Params and stats with ``change(array, unit_of_entry)`` for each place's axis."""
+    trees = [params, stats]
+    flat = [jax.tree.flatten(tree) for tree in trees]
+    arrays = [[np.array(leaf) for leaf in leaves] for leaves, _ in flat]
+    positions = [(0, k) for k in range(len(arrays[0]))]
+    positions += [(1, k) for k in range(len(arrays[1]))]
+    rows = [*plan.match_params(params), *plan.match_statistics(stats)]
+    where = dict(zip(map(str, rows), positions, strict=True))
+    for place in places:
+        tree, k = where[str(place.leaf)]
+        array = np.moveaxis(arrays[tree][k], place.axis, 0)
+        units = place.unit_of_entries(count, len(array))
+        arrays[tree][k] = np.moveaxis(change(array.copy(), units), 0, place.axis)
+    return tuple(
+        structure.unflatten(map(jnp.asarray, leaves))
+        for leaves, (_, structure) in zip(arrays, flat, strict=True)
+    )
+
+
+def permuted(params, stats, plan, units, order):
+    """The network with its units in another order."""
+
+    def change(array, unit):
+        inside = np.flatnonzero(unit >= 0)
+        first, inner = (
+            inside[0],
+            next(
+                (
+                    i
+                    for i in range(1, len(inside))
+                    if unit[inside[i]] != unit[inside[0]]
+                ),
+                1,
+            ),
+        )
+        offset = inside - first
+        block, rest = np.divmod(offset, inner)
+        group, position = np.divmod(block, units.count)
+        source = first + ((group * units.count) + order[position]) * inner + rest
+        array[inside] = array[source]
+        return array
+
+    places = [*units.incoming, *units.outgoing, *units.statistics]
+    return _change(params, stats, plan, places, units.count, change)
+
+
+def set_slices(params, stats, plan, places, count, unit, value):
+    """The network with a function of one unit's slices in their place."""
+
+    def change(array, units):
+        array[units == unit] = value(array[units == unit])
+        return array
+
+    return _change(params, stats, plan, places, count, change)
