@@ -350,7 +350,7 @@ def profile_options(
         size, tasks, _ = lengths[dataset]
         return {
             "epochs": size.epochs,
-            "seeds": QUICK_SEEDS if name == "quick" and tasks else 5,
+            "seeds": QUICK_SEEDS if name == "quick" else 5,
             "train_images": size.images,
             "tasks": tasks,
             "batch_size": size.batch,

@@ -138,6 +138,23 @@ def test_mistakes_get_one_line(arguments, message, tmp_path, monkeypatch, capsys
             "--learning-rate fast: write a number, or METHOD=VALUE",
         ),
         (["--learning-rate", "swr=0"], "learning_rate must be positive, not 0.0"),
+        (["--learning-rate", "sgd=1e-3"], "learning rate for 'sgd', which is not am"),
+        (
+            ["stream", "--task", "class-incremental", "--tasks", "21"],
+            "tasks must be at most 20, not 21: cifar100 has 100 classes",
+        ),
+        (
+            ["stream", "--task", "class-pairs", "--train-images", "500"],
+            "class-pairs takes all images of its classes: leave train_images out",
+        ),
+        (
+            [*SWEEP, "--protocol", "random-labels", "--rates", "fast"],
+            "--rates must be numbers, not fast",
+        ),
+        (
+            [*SWEEP, "--protocol", "random-labels", "--test-images", "9"],
+            "random-labels has tests of its own: leave test_images out",
+        ),
         (["--train-images", "9"], "train_images 9 are fewer than the batch of 16"),
         (["--methods", "scratch"], "belongs to warm-start"),
         (["--out", ""], "--out must name a folder of its own"),

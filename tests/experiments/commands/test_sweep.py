@@ -8,12 +8,14 @@ import sys
 import numpy as np
 import pytest
 
+from experiments.__main__ import main
 from experiments.commands import stages
-from experiments.commands.sweep import Point, compare_on_images, run
+from experiments.commands.sweep import Point, compare_on_images, points_of, run, score
 from experiments.data import load_dataset
 from experiments.errors import UserError
 from experiments.methods.grids import GRIDS, published_grid
 from experiments.protocols.config import Config
+from experiments.protocols.records import TaskRecord
 from experiments.training.checkpoint import Checkpoints
 
 CONFIG = Config(
@@ -187,3 +189,114 @@ def test_stopped_in_the_best_run_it_does_not_compare_again(tmp_path, monkeypatch
     # Seconds and all: these are the numbers of the first time.
     assert rows(tmp_path / "out" / "sweep.csv") == first
     assert (tmp_path / "out" / "best" / "metrics.csv").is_file()
+
+
+STREAM = Config(
+    protocol="random-labels",
+    methods=("swr",),
+    epochs=2,
+    seeds=1,
+    tasks=2,
+    train_images=64,
+    batch_size=16,
+)
+
+
+def test_a_stream_is_compared_on_seeds_of_its_own(tmp_path, monkeypatch):
+    """As a user types it; the best one is run on the seeds that count."""
+    monkeypatch.chdir(tmp_path)
+    small = ("--tasks", "2", "--epochs", "2", "--train-images", "64", "--seeds", "2")
+    arguments = ("--protocol", "random-labels", "--grid", "1e-2", "1e-3")
+    assert main(["sweep", "swr", *arguments, *small, "--rates", "1e-2"]) == 0
+    out = tmp_path / "runs" / "sweep-swr-random-labels-digits-mlp"
+    # One rate and one coefficient: there is no map.
+    assert {path.name for path in out.iterdir()} == {"sweep.csv", "best"}
+    compared = rows(out / "sweep.csv")
+    assert [(r["coefficient"], r["learning_rate"], r["seed"]) for r in compared] == [
+        (coefficient, "0.01", seed)
+        for coefficient in ("0.01", "0.001")
+        for seed in ("1000", "1001", "1002")
+        for _ in range(2)
+    ]
+    means = {
+        value: np.mean(
+            [float(r["online_accuracy"]) for r in compared if r["coefficient"] == value]
+        )
+        for value in ("0.01", "0.001")
+    }
+    config = json.loads((out / "best" / "config.json").read_text())
+    assert config["coefficients"] == {"swr": float(max(means, key=means.get))}
+    assert config["learning_rates"] == {"swr": 0.01}
+    assert {r["seed"] for r in rows(out / "best" / "metrics.csv")} == {"0", "1"}
+
+
+def test_two_coefficients_of_a_stream_make_a_map(tmp_path):
+    """And each of them takes effect: with λ = 1 a norm stays as it was."""
+    config = dataclasses.replace(STREAM, methods=("swr_two",))
+    grid = [{"feature": f, "classifier": c} for f in (1.0, 1e-3) for c in (1.0, 1e-3)]
+    run(config, grid, (1e-2,), tmp_path / "out", None, tensorboard=False)
+    assert (tmp_path / "out" / "map.png").stat().st_size > 10_000
+    for row in rows(tmp_path / "out" / "sweep.csv"):
+        feature, classifier = (
+            float(row[f"coefficient/{group}"]) for group in ("feature", "classifier")
+        )
+        held = float(row["growth/Dense_0/kernel"]) == pytest.approx(1, abs=1e-5)
+        assert held == (feature == 1)
+        held = float(row["growth/Dense_2/kernel"]) == pytest.approx(1, abs=1e-5)
+        assert held == (classifier == 1)
+
+
+def test_what_diverges_is_the_worst(tmp_path, capsys):
+    """By its loss, which is then no number: the other rate is run."""
+    config = dataclasses.replace(
+        STREAM,
+        protocol="slowly-changing-regression",
+        dataset="bits",
+        model="mlp_five",
+        methods=("vanilla",),
+        optimizer="sgd",
+    )
+    rates = (1e30, 1e-3)
+    run(config, (), rates, tmp_path / "out", None, tensorboard=False)
+    losses = {}
+    for row in rows(tmp_path / "out" / "sweep.csv"):
+        losses.setdefault(float(row["learning_rate"]), []).append(row["train_loss"])
+    assert "nan" in losses[1e30]
+    assert "nan" not in losses[1e-3]
+    chosen = json.loads((tmp_path / "out" / "best" / "config.json").read_text())
+    assert chosen["learning_rates"] == {"vanilla": 1e-3}
+    table = capsys.readouterr().out
+    assert "minus the mean loss, seeds 1000 to 1002" in " ".join(table.split())
+
+
+def test_a_stream_is_swept_over_the_published_rates():
+    points = points_of(STREAM, (), ())
+    assert len(points) == 2 * len(GRIDS["swr"])
+    assert {point.rate for point in points} == {1e-3, 1e-4}
+    vanilla = dataclasses.replace(STREAM, methods=("vanilla",))
+    assert points_of(vanilla, (), ()) == [Point(None, 1e-3), Point(None, 1e-4)]
+    # The paper's protocols keep their one rate.
+    assert {point.rate for point in points_of(CONFIG, (), ())} == {3e-3}
+
+
+@pytest.mark.parametrize(
+    ("rates", "message"),
+    [((1e-3, 1e-3), "--rates has a number twice"), ((0.0,), "must be positive, not 0")],
+)
+def test_rates_that_cannot_be_tried_are_refused(rates, message, tmp_path):
+    with pytest.raises(UserError, match=message):
+        run(STREAM, (1e-3,), rates, tmp_path / "out", None, tensorboard=False)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_seed_of_a_stream_is_worth_its_scored_tasks():
+    names = [field.name for field in dataclasses.fields(TaskRecord)]
+    blank = TaskRecord(**dict.fromkeys(names[:-1], 0))
+
+    def task(online, loss=1.0, scored=1):
+        return dataclasses.replace(
+            blank, online_accuracy=online, train_loss=loss, scored=scored
+        )
+
+    assert score([task(0.2), task(0.9, scored=0), task(0.4)]) == pytest.approx(0.3)
+    assert score([task(None, 1.0), task(None, 3.0)]) == -2
