@@ -13,12 +13,13 @@ import pandas as pd
 from plotly.offline import get_plotlyjs
 
 from experiments.files import write_files
-from experiments.reporting import figures, tables
+from experiments.reporting import tables
 from experiments.reporting.collection import Collection, collect
-from experiments.reporting.curves import entries
+from experiments.reporting.drawing import figures
+from experiments.reporting.drawing.curves import entries
+from experiments.reporting.drawing.plots import MOST_BANDS
 from experiments.reporting.missing import missing
 from experiments.reporting.naming import score_in_words, title
-from experiments.reporting.plots import MOST_BANDS
 from experiments.reporting.ranking import FEWEST_SEEDS, ranking
 from experiments.reporting.runs import SETTING
 from experiments.reporting.verdict import verdict

@@ -14,8 +14,8 @@ from plotly.offline import get_plotlyjs
 import pytest
 
 from experiments.errors import UserError
-from experiments.reporting import plots
 from experiments.reporting.collection import collect
+from experiments.reporting.drawing import plots
 from experiments.reporting.gathering import write_report
 from experiments.reporting.naming import KNOWN, title
 from experiments.reporting.ranking import ranking

@@ -1,0 +1,1 @@
+"""Pictures of runs: lines and their styles, Plotly for the page, Matplotlib for files."""
