@@ -67,6 +67,7 @@ def _section(setting: dict[str, str], rows: pd.DataFrame) -> dict[str, Any]:
         f"training images: {setting['train_images']}",
         f"batches of {batch}" if batch else "",
         setting["optimizer"],
+        "learning rate falling twice" if setting["decay"] == "True" else "",
     ]
     section: dict[str, Any] = {
         "setting": setting,

@@ -21,7 +21,7 @@ from experiments.reporting.naming import KNOWN, metric
 
 SETTING = [
     *("protocol", "dataset", "model", "profile", "epochs", "tasks"),
-    *("train_images", "test_images", "batch_size", "optimizer"),
+    *("train_images", "test_images", "batch_size", "optimizer", "decay"),
 ]
 """What two numbers must share to be compared: columns of :attr:`Run.rows`."""
 
@@ -83,7 +83,10 @@ class Run:
     @property
     def setting(self) -> dict[str, str]:
         """The values of :data:`SETTING`, in words."""
-        unknown = {"profile": "not recorded", "train_images": "not recorded"}
+        unknown = {
+            **dict.fromkeys(("profile", "train_images"), "not recorded"),
+            "decay": "False",
+        }
         null = {"profile": "not recorded", "train_images": "all", "test_images": "all"}
         found = {}
         for name in SETTING:
@@ -274,6 +277,10 @@ def _are_coefficients(value: object) -> bool:
     return all(_is_number(v) or _are_numbers(v) for v in value.values())
 
 
+def _is_flag(value: object) -> bool:
+    return isinstance(value, bool)
+
+
 def _are_names(value: object) -> bool:
     return isinstance(value, list) and all(map(_is_name, value))
 
@@ -291,6 +298,7 @@ _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     **dict.fromkeys(("seeds", "epochs", "tasks", "stages"), _COUNT),
     **dict.fromkeys(("train_images", "test_images", "batch_size"), _SIZE),
     "learning_rate": (_is_number, "a number"),
+    "decay": (_is_flag, "true or false"),
     "learning_rates": (_are_numbers, "an object of numbers"),
     "coefficients": (_are_coefficients, "an object of numbers, or of objects of them"),
 }

@@ -1,1 +1,1 @@
-"""Pictures of runs: lines and their styles, Plotly for the page, Matplotlib for files."""
+"""Pictures of runs: Plotly for the page, Matplotlib for files."""
