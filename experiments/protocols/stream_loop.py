@@ -137,16 +137,16 @@ def _run_lane(
             stream.draw(dataset, config.size, member.seed, task) for member in members
         ]
         data, order = to_learn(drawn), np.stack([one.order for one in drawn])
+        own = min(one.examples or len(one.inputs) for one in drawn)
         if training.method.fresh and task > 1:
             seeds = [config.fresh_seed(member.seed, task) for member in members]
             state = training.initialize(members, seeds)
             initial = jax.tree.map(jnp.copy, state.params)
         elif task > 1:
-            passed = order[:, : order.shape[1] // config.epochs or 1]
+            passed = order[:, : own // config.batch_size]
             state = training.change_data(state, initial, arrays, data, passed)
         state, sums = training.run(state, arrays, data, order)
         steps += int((drawn[0].order >= 0).any(axis=1).sum())
-        own = min(one.examples or len(one.inputs) for one in drawn)
         seen = training.observe(state, initial, data.inputs[:, : min(own, OBSERVED)])
         measured = _per_member(training, state, sums, drawn, data, seen)
         seconds = time.perf_counter() - began

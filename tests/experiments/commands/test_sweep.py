@@ -13,7 +13,7 @@ from experiments.commands import stages
 from experiments.commands.sweep import Point, compare_on_images, points_of, run, score
 from experiments.data import load_dataset
 from experiments.errors import UserError
-from experiments.methods.grids import GRIDS, published_grid
+from experiments.methods import METHODS
 from experiments.protocols.config import Config
 from experiments.protocols.records import TaskRecord
 from experiments.training.checkpoint import Checkpoints
@@ -121,18 +121,13 @@ def test_a_grid_runs_each_coefficient_for_each_seed(tmp_path):
 
 
 def test_the_papers_grids():
-    assert (
-        published_grid("l2")
-        == published_grid("l2_init")
-        == (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
-    )
-    assert published_grid("shrink_and_perturb") == (0.2, 0.4, 0.6, 0.8)
-    assert published_grid("swr") == (1, 1e-1, 1e-2, 1e-3, 1e-4)
-    pairs = {(c["feature"], c["classifier"]) for c in published_grid("swr_two")}
-    assert pairs == {
-        (f, c) for f in published_grid("swr") for c in published_grid("swr")
-    }
-    for method, grid in GRIDS.items():  # Each of them is a legal coefficient.
+    grids = {name: method.grid for name, method in METHODS.items() if method.grid}
+    assert grids["l2"] == grids["l2_init"] == (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
+    assert grids["shrink_and_perturb"] == (0.2, 0.4, 0.6, 0.8)
+    assert grids["swr"] == (1, 1e-1, 1e-2, 1e-3, 1e-4)
+    pairs = {(c["feature"], c["classifier"]) for c in grids["swr_two"]}
+    assert pairs == {(f, c) for f in grids["swr"] for c in grids["swr"]}
+    for method, grid in grids.items():  # Each of them is a legal coefficient.
         for value in grid:
             Config(
                 methods=(method,), coefficients={method: value}, protocol="warm-start"
@@ -271,7 +266,7 @@ def test_what_diverges_is_the_worst(tmp_path, capsys):
 
 def test_a_stream_is_swept_over_the_published_rates():
     points = points_of(STREAM, (), ())
-    assert len(points) == 2 * len(GRIDS["swr"])
+    assert len(points) == 2 * len(METHODS["swr"].grid)
     assert {point.rate for point in points} == {1e-3, 1e-4}
     vanilla = dataclasses.replace(STREAM, methods=("vanilla",))
     assert points_of(vanilla, (), ()) == [Point(None, 1e-3), Point(None, 1e-4)]

@@ -66,7 +66,7 @@ def of(method, value, **fields):
         (of("l2", TWO), "method 'l2' has one coefficient, not several"),
         (
             of("swr_two", 0.1),
-            "method 'swr_two' has two coefficients: give it swr_two=feature:1e-4,",
+            "method 'swr_two' has 2 coefficients: give it swr_two=feature:0.0001,",
         ),
         (
             of("swr", {"feature": 0.1}),

@@ -15,6 +15,7 @@ from experiments.protocols.streams import STREAMS
 from experiments.protocols.tasks import Size
 from experiments.training import checkpoint
 from experiments.training.checkpoint import Checkpoints
+from experiments.training.training import Training
 
 TWO = {"feature": 0.02, "classifier": 0.3}
 STRONG = {
@@ -42,6 +43,7 @@ def digits_everywhere(monkeypatch):
 
 CASES = {
     **{method: ("random-labels", method, {}) for method in METHODS},
+    "two seeds": ("random-labels", "swr", {"seeds": 2}),
     "sgd": ("random-labels", "swr", {"optimizer": "sgd", "learning_rate": 0.1}),
     "permuted": ("permuted-inputs", "l2_init", {}),
     "5+1": ("five-plus-one", "vanilla", {"train_images": None, "tasks": 2}),
@@ -81,15 +83,15 @@ def dataset_of(name="digits"):
     )
 
 
-def predicted(config, dataset):
-    """What the one seed of the one method should record, by NumPy."""
+def predicted(config, dataset, seed):
+    """What a seed of the one method should record, by NumPy."""
     (method,) = config.methods
-    (member,) = config.members(method)
+    member = config.members(method)[seed]
     training = stream_training(config, dataset, method)
 
     def initial(task):
-        seed = config.fresh_seed(0, task) if task > 1 else 0
-        state = training.initialize([member], [seed])
+        start = config.fresh_seed(seed, task) if task > 1 else seed
+        state = training.initialize([member], [start])
         return {
             (layer, name): np.asarray(leaf[0])
             for layer, leaves in state.params.items()
@@ -106,7 +108,7 @@ def predicted(config, dataset):
         value = (value["feature"], value["classifier"])
     return list(
         numpy_loop.run_stream(
-            [draw(dataset, config.size, 0, k + 1) for k in range(config.tasks)],
+            [draw(dataset, config.size, seed, k + 1) for k in range(config.tasks)],
             normalize,
             initial,
             method,
@@ -123,7 +125,9 @@ def test_it_is_the_one_in_numpy(case, tmp_path):
     config = configuration(case)
     dataset = dataset_of(config.dataset)
     records = run(config, dataset, tmp_path)
-    expected = predicted(config, dataset)
+    expected = [
+        e for seed in range(config.seeds) for e in predicted(config, dataset, seed)
+    ]
     names = ("task", "step", "scored")
     assert [[getattr(r, name) for name in names] for r in records] == [
         [e[name] for name in names] for e in expected
@@ -339,6 +343,35 @@ def test_the_least_rate_learns_nothing_and_the_tasks_are_the_same_for_all(tmp_pa
     assert len({record.train_loss for record in of["vanilla"]}) == 3
     assert of["l2_init"][0].end_accuracy > of["vanilla"][0].end_accuracy + 0.1
     assert of["l2_init"][0].weight_growth > 1.05
+
+
+@pytest.mark.parametrize(
+    ("protocol", "passes"),
+    [
+        ("random-labels", [4, 4]),
+        # One class, of which a task has several passes for each over five.
+        ("five-plus-one", [1]),
+    ],
+)
+def test_at_a_change_a_method_may_take_one_pass(
+    protocol, passes, monkeypatch, tmp_path
+):
+    seen, real = [], Training.change_data
+
+    def watched(training, state, initial, members, data, passed):
+        seen.append(passed.shape[1])
+        assert (passed >= 0).all()
+        assert len(set(passed.ravel())) == passed.size
+        return real(training, state, initial, members, data, passed)
+
+    monkeypatch.setattr(Training, "change_data", watched)
+    fields = {} if STREAMS[protocol].sized else {"train_images": None}
+    run(
+        stream(protocol, tasks=len(passes) + 1, methods=("swr",), **fields),
+        dataset_of(),
+        tmp_path,
+    )
+    assert seen == passes
 
 
 def test_a_network_that_goes_on_learning_forgets_its_labels(tmp_path):
