@@ -91,7 +91,13 @@ def _draw(path: Path, out: Path) -> None:
 def _with_coefficients(
     frame: pd.DataFrame, coefficients: Mapping[str, Coefficient | None]
 ) -> pd.DataFrame:
-    words = {method: in_words(value) for method, value in coefficients.items()}
+    words = {
+        # Without the groups' names, for which a terminal has no room.
+        method: " / ".join(f"{number:g}" for number in value.values())
+        if isinstance(value, Mapping)
+        else in_words(value)
+        for method, value in coefficients.items()
+    }
     return frame.assign(coefficient=[words.get(m, "") for m in frame["method"]])
 
 
