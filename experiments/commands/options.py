@@ -84,9 +84,11 @@ class StreamOptions(RunOptions):
 
     Attributes:
         tasks: how many
+        decay: divide the learning rate by ten twice
     """
 
     tasks: int | None = None
+    decay: Flag = False
 
 
 @Parameter(name="*")
@@ -144,6 +146,7 @@ def make_config(
         optimizer=options.optimizer,
         learning_rate=plain,
         learning_rates=rates,
+        decay=getattr(options, "decay", False),
         **lengths,
     )
 

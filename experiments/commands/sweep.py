@@ -29,7 +29,7 @@ from experiments.protocols.stage_loop import run_members
 from experiments.protocols.stages import PROTOCOLS
 from experiments.protocols.stream_loop import Job, run_jobs
 from experiments.protocols.streams import STREAMS
-from experiments.reporting.plane import draw_plane
+from experiments.reporting.drawing.plane import draw_plane
 from experiments.training.checkpoint import Checkpoints
 from experiments.training.lanes import Member
 

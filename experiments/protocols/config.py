@@ -54,6 +54,8 @@ class Config:
         test_images: the same for testing.
         tasks: of a stream; None for the paper's protocols.
         batch_size: images in a step.
+        decay: whether a stream's learning rate falls to a tenth twice, as a single
+            task's does with decay.
         optimizer: ``"adam"``, or ``"sgd"`` without momentum.
         learning_rate: the optimiser's, at the start.
         learning_rates: of methods that are to have one of their own.
@@ -70,6 +72,7 @@ class Config:
     test_images: int | None = None
     tasks: int | None = None
     batch_size: int = 256
+    decay: bool = False
     optimizer: str = "adam"
     learning_rate: float = 1e-3
     learning_rates: Mapping[str, float] = dataclasses.field(default_factory=dict)
@@ -143,6 +146,10 @@ class Config:
     def _check_stages(self) -> None:
         if SOURCES[self.dataset].classes < 2:
             raise UserError(f"{self.dataset!r} has no classes: choose another data set")
+        if self.decay:
+            raise UserError(
+                f"{self.protocol} has its own learning rates: leave decay out"
+            )
         if self.tasks is not None:
             raise UserError(f"{self.protocol} has stages and no tasks: leave tasks out")
         if self.train_images is not None and self.train_images < self.protocol_stages:

@@ -15,6 +15,7 @@ from experiments.data import Dataset
 from experiments.methods import METHODS
 from experiments.protocols.config import OPTIMIZERS, Config
 from experiments.protocols.records import OBSERVED, TaskRecord
+from experiments.protocols.stages import PROTOCOLS
 from experiments.protocols.streams import STREAMS
 from experiments.protocols.tasks import Task
 from experiments.training.checkpoint import Checkpoints
@@ -94,8 +95,19 @@ def stream_training(config: Config, dataset: Dataset, method: str) -> Training:
         normalize=jnp.asarray if stream.regression else dataset.normalize,
         objective=REGRESSION if stream.regression else CLASSIFICATION,
         measures=("loss", "correct", "gradient_norm"),
+        drops=_drops(config, dataset),
         data_axis=0,
     )
+
+
+def _drops(config: Config, dataset: Dataset) -> tuple[int, ...]:
+    """The steps at which the learning rate falls; a fresh network's never does."""
+    if not config.decay:
+        return ()
+    first = STREAMS[config.protocol].draw(dataset, config.size, 0, 1)
+    steps = config.stream_tasks * int((first.order >= 0).any(axis=1).sum())
+    drops = PROTOCOLS["single-task-decay"].drops
+    return tuple(int(drop * steps) for drop in drops)
 
 
 def _run_lane(

@@ -78,7 +78,8 @@ def _in_order(rows: pd.DataFrame) -> pd.DataFrame:
         _method=[ranks.get(method, len(ranks)) for method in rows["method"]],
     )
     order = ["_protocol", *SETTING[1:], "_method", *ENTRY]
-    rows = rows.sort_values(order, kind="stable").drop(columns=["_protocol", "_method"])
+    rows = rows.sort_values(order, kind="stable")
+    rows = rows.drop(columns=["_protocol", "_method", "name"], errors="ignore")
     named = [
         of_setting[ENTRY]
         .drop_duplicates()

@@ -13,12 +13,13 @@ import pandas as pd
 from plotly.offline import get_plotlyjs
 
 from experiments.files import write_files
-from experiments.reporting import figures, tables
+from experiments.reporting import tables
 from experiments.reporting.collection import Collection, collect
-from experiments.reporting.curves import entries
+from experiments.reporting.drawing import figures
+from experiments.reporting.drawing.curves import entries
+from experiments.reporting.drawing.plots import MOST_BANDS
 from experiments.reporting.missing import missing
 from experiments.reporting.naming import score_in_words, title
-from experiments.reporting.plots import MOST_BANDS
 from experiments.reporting.ranking import FEWEST_SEEDS, ranking
 from experiments.reporting.runs import SETTING
 from experiments.reporting.verdict import verdict
@@ -65,6 +66,8 @@ def _section(setting: dict[str, str], rows: pd.DataFrame) -> dict[str, Any]:
         f"{setting['epochs']} epochs a {'task' if tasks else 'stage'}",
         f"training images: {setting['train_images']}",
         f"batches of {batch}" if batch else "",
+        setting["optimizer"],
+        "learning rate falling twice" if setting["decay"] == "True" else "",
     ]
     section: dict[str, Any] = {
         "setting": setting,

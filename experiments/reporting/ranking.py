@@ -66,9 +66,10 @@ def scores(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _stream(rows: pd.DataFrame) -> dict[str, float]:
     rows = rows.sort_values("task")
+    column = metric(rows["protocol"].iloc[0])
     if "scored" in rows:
         rows = rows[rows["scored"] == 1]
-    column, fifth = metric(rows["protocol"].iloc[0]), max(1, len(rows) // 5)
+    fifth = max(1, len(rows) // 5)
     late = rows.tail(fifth)
     return {
         "score": rows[column].mean(skipna=False),

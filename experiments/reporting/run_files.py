@@ -14,8 +14,9 @@ from experiments.files import write_files
 from experiments.methods.coefficients import Coefficient, in_words
 from experiments.protocols.config import Config
 from experiments.protocols.records import Record, write_rows
-from experiments.reporting import plots, tables
+from experiments.reporting import tables
 from experiments.reporting.collection import collect
+from experiments.reporting.drawing import plots
 from experiments.reporting.naming import label, title
 
 

@@ -21,7 +21,7 @@ from experiments.reporting.naming import KNOWN, metric
 
 SETTING = [
     *("protocol", "dataset", "model", "profile", "epochs", "tasks"),
-    *("train_images", "test_images", "batch_size"),
+    *("train_images", "test_images", "batch_size", "optimizer", "decay"),
 ]
 """What two numbers must share to be compared: columns of :attr:`Run.rows`."""
 
@@ -83,12 +83,15 @@ class Run:
     @property
     def setting(self) -> dict[str, str]:
         """The values of :data:`SETTING`, in words."""
-        unknown = {"profile": "not recorded", "train_images": "not recorded"}
+        unknown = {
+            **dict.fromkeys(("profile", "train_images"), "not recorded"),
+            "decay": "False",
+        }
+        null = {"profile": "not recorded", "train_images": "all", "test_images": "all"}
         found = {}
         for name in SETTING:
             value = self.config.get(name, unknown.get(name, ""))
-            whole = "all" if name.endswith("images") else "not recorded"
-            found[name] = whole if value is None else str(value)
+            found[name] = null.get(name, "") if value is None else str(value)
         return found
 
     def entry(self, method: str) -> tuple[str, str, str]:
@@ -224,8 +227,11 @@ def _read_metrics(
             check(column.map(_is_name), name, "must be a name, not")
         else:
             found[name] = pd.to_numeric(column, errors="coerce").astype(float)
-            empty = [] if name in ("seed", *place) else ["", "nan"]
-            read = found[name].notna() | column.str.strip().str.lower().isin(empty)
+            read = found[name].notna() | column.str.strip().str.lower().isin(
+                ["", "nan"]
+            )
+            if name in ("seed", *place):  # Which are never unknown.
+                read = found[name].abs() < float("inf")
             check(read, name, "must be a number, not")
     for name in ("protocol", "dataset", "model"):
         same = text[name] == config[name]
@@ -271,6 +277,10 @@ def _are_coefficients(value: object) -> bool:
     return all(_is_number(v) or _are_numbers(v) for v in value.values())
 
 
+def _is_flag(value: object) -> bool:
+    return isinstance(value, bool)
+
+
 def _are_names(value: object) -> bool:
     return isinstance(value, list) and all(map(_is_name, value))
 
@@ -283,11 +293,12 @@ _NEEDED = ("protocol", "dataset", "model", "methods", "seeds", "epochs")
 
 _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "protocol": (KNOWN.__contains__, "one of " + ", ".join(KNOWN)),
-    **dict.fromkeys(("dataset", "model", "profile"), _NAME),
+    **dict.fromkeys(("dataset", "model", "profile", "optimizer"), _NAME),
     "methods": (_are_names, "a list of names"),
     **dict.fromkeys(("seeds", "epochs", "tasks", "stages"), _COUNT),
     **dict.fromkeys(("train_images", "test_images", "batch_size"), _SIZE),
     "learning_rate": (_is_number, "a number"),
+    "decay": (_is_flag, "true or false"),
     "learning_rates": (_are_numbers, "an object of numbers"),
     "coefficients": (_are_coefficients, "an object of numbers, or of objects of them"),
 }

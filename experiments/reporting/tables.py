@@ -10,7 +10,7 @@ import pandas as pd
 
 from experiments.protocols.streams import STREAMS
 from experiments.reporting.collection import Collection
-from experiments.reporting.curves import entries, retention as around_changes
+from experiments.reporting.drawing.curves import entries, retention as around_changes
 from experiments.reporting.naming import (
     lower_is_better,
     score_in_words,

@@ -120,7 +120,7 @@ def _proportionality(frame: pd.DataFrame) -> str:
     at_once = frame[frame["when"] == frame["when"].iloc[0]]
     means = at_once.groupby(["biases", "ratio"], sort=False)["test_accuracy"].mean()
     spans = [
-        f"{100 * (of_rule.max() - of_rule.min()):.2f} points with its biases {biases}"
+        f"{100 * np.ptp(of_rule):.2f} points with its biases {biases}"
         for biases, of_rule in means.groupby(level="biases", sort=False)
     ]
     low, high = frame["ratio"].min(), frame["ratio"].max()

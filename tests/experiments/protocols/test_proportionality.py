@@ -16,7 +16,7 @@ from experiments.protocols.proportionality import (
     scaled,
 )
 from experiments.protocols.stage_loop import on_device, stage_training
-from experiments.reporting.plots import draw
+from experiments.reporting.drawing.plots import draw
 from experiments.training import checkpoint
 from experiments.training.checkpoint import Checkpoints
 from experiments.training.lanes import stacked

@@ -30,7 +30,13 @@ def test_the_newer_of_two_runs_is_shown(write_folder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "fields", [{"profile": "paper"}, {"train_images": 9}, {"batch_size": 7}]
+    "fields",
+    [
+        {"profile": "paper"},
+        {"train_images": 9},
+        {"batch_size": 7},
+        {"optimizer": "sgd"},
+    ],
 )
 def test_what_differs_is_another_setting(write_folder, tmp_path, fields):
     one = write_folder(tmp_path / "one", methods=["swr"])

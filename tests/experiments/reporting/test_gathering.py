@@ -15,6 +15,7 @@ import pytest
 
 from experiments.errors import UserError
 from experiments.reporting.collection import collect
+from experiments.reporting.drawing import plots
 from experiments.reporting.gathering import write_report
 from experiments.reporting.naming import KNOWN, title
 from experiments.reporting.ranking import ranking
@@ -208,6 +209,38 @@ def test_an_unfinished_run_is_drawn_and_named(write_folder, tmp_path):
     remark = "Not finished, and drawn as far as all seeds have come: vanilla, SWR."
     assert remark in page.inside("p")
     assert len(page.named("figure")) == 1
+
+
+@pytest.mark.parametrize(
+    ("protocol", "value"),
+    [
+        ("random-labels", "inf"),
+        ("warm-start", "inf"),
+        ("proportionality", "inf"),
+        ("random-labels", "no column"),
+    ],
+)
+def test_strange_numbers_stop_nothing(write_folder, tmp_path, protocol, value):
+    """In every column, and in columns that other protocols have."""
+    folder = write_folder(tmp_path / "run", protocol=protocol, seeds=2, epochs=2)
+    metrics = pd.read_csv(folder / "metrics.csv", dtype=str, keep_default_na=False)
+    config = json.loads((folder / "config.json").read_text())
+    names = [name for name in metrics if name not in ("protocol", "dataset", "model")]
+    added = ["task", "stage", "epoch", "scored", "name", "run", "ratio", "finished"]
+    folders = [folder]
+    for place, name in enumerate(dict.fromkeys([*names, *added]), start=1):
+        changed = metrics.drop(columns=name, errors="ignore")
+        if value != "no column":
+            changed = metrics.assign(**{name: value})
+        folders.append(tmp_path / f"strange-{place}")
+        folders[-1].mkdir()
+        changed.to_csv(folders[-1] / "metrics.csv", index=False)
+        # Each in a setting of its own, or the newest alone would be shown.
+        text = json.dumps(config | {"batch_size": place})
+        (folders[-1] / "config.json").write_text(text)
+    write_report(tmp_path / "out", folders)
+    for _, rows in collect(folders).settings():
+        plots.draw(rows)
 
 
 def test_mistakes_are_named(write_folder, tmp_path):

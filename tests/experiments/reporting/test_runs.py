@@ -58,6 +58,12 @@ def test_old_runs_lack_columns_and_fields(write_folder, tmp_path):
     assert run.entry("swr") == ("swr", "", "")
 
 
+def test_what_is_null_does_not_apply(write_folder, tmp_path):
+    fields = {"tasks": None, "train_images": None, "test_images": None}
+    setting = read_run(write_folder(tmp_path / "run", **fields)).setting
+    assert [setting[name] for name in fields] == ["", "all", "all"]
+
+
 def test_coefficients_are_told_in_words(write_folder, tmp_path):
     groups = {"feature": 1e-4, "classifier": 0.1}
     run = read_run(
@@ -147,6 +153,7 @@ def test_a_broken_config_is_named(write_folder, tmp_path, fields, message):
             "line 7: model is not 'mlp', as in config.json, but 'cnn'",
         ),
         ("mlp,swr,0,1,2,", "mlp,swr,,1,2,", "line 7: seed must be a number, not ''"),
+        ("mlp,swr,0,1,2,", "mlp,swr,0,inf,2,", "7: stage must be a number, not 'inf'"),
         ("mlp,swr,0,1,2,", "mlp,,0,1,2,", "line 7: method must be a name, not ''"),
         ("test_accuracy,", "accuracy,", "metrics.csv has no column 'test_accuracy'"),
         ("seconds,", "step,", "the names of columns must be printable and unique"),

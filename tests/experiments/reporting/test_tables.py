@@ -5,7 +5,7 @@ import pytest
 
 from experiments.reporting import tables
 from experiments.reporting.collection import collect
-from experiments.reporting.curves import retention
+from experiments.reporting.drawing.curves import retention
 from experiments.reporting.ranking import ranking
 from experiments.reporting.runs import read_run
 

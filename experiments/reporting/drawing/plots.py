@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.protocols.streams import STREAMS
-from experiments.reporting.curves import (
+from experiments.reporting.drawing.curves import (
     METRICS,
     Style,
     changes,
@@ -54,7 +54,7 @@ def learning_curves(rows: pd.DataFrame, columns: Sequence[str]) -> Figure | None
     Names stand beside the ends of the last panel's lines, so that they cover none.
     """
     drawn = list(entries(rows))
-    looks = styles(pd.DataFrame([first[ENTRY] for first, _ in drawn]))
+    looks = styles(pd.DataFrame([first[ENTRY] for first, _ in drawn], columns=ENTRY))
     columns = [c for c in columns if any(len(curve(of, c)) for _, of in drawn)]
     if not columns:
         return None
@@ -104,7 +104,9 @@ def proportionality(rows: pd.DataFrame) -> Figure | None:
         axes.set_xscale("log")
         # Labels of ratios next to 1 would run into its own.
         ratios = rows["ratio"].unique()
-        axes.set_xticks([r for r in ratios if r == 1 or abs(np.log10(r)) > 0.1])
+        axes.set_xticks(
+            [r for r in ratios if r == 1 or (r > 0 and abs(np.log10(r)) > 0.1)]
+        )
         axes.xaxis.set_major_formatter("{x:g}")
         axes.minorticks_off()
         axes.set_title(plain(when), fontsize="medium")

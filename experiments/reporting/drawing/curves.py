@@ -10,6 +10,7 @@ import pandas as pd
 
 from experiments.methods import METHODS
 from experiments.reporting.naming import ENTRY
+from experiments.reporting.runs import key
 
 COLORS = {
     "fresh": "#000000",
@@ -104,7 +105,7 @@ def entries(rows: pd.DataFrame) -> Iterable[tuple[pd.Series, pd.DataFrame]]:
     Those are the rows of finished seeds; as long as there is none, of all. Tasks
     that are not scored are not drawn.
     """
-    if "scored" in rows:
+    if "scored" in rows and len(rows) and key(rows["protocol"].iloc[0]) == ["task"]:
         rows = rows[rows["scored"] != 0]
     for _, of_entry in rows.groupby(ENTRY, sort=False):
         finished = of_entry[of_entry["finished"]]
@@ -125,11 +126,7 @@ def curve(rows: pd.DataFrame, column: str, window: int = 1) -> pd.DataFrame:
         which two at a change of data may be equal, before and after it. Empty if
         nothing was measured.
     """
-    place = (
-        ["task"]
-        if "task" in rows and rows["task"].notna().all()
-        else ["stage", "epoch"]
-    )
+    place = key(rows["protocol"].iloc[0])
     empty = pd.DataFrame({"mean": [], "deviation": []}, dtype=float)
     if column not in rows:
         return empty
@@ -160,7 +157,7 @@ def thinned(drawn: pd.DataFrame, points: int) -> pd.DataFrame:
 
 def changes(rows: pd.DataFrame) -> list[int]:
     """Epochs after which the data change; of a stream of tasks, none to mark."""
-    if "stage" not in rows or rows["stage"].isna().all():
+    if "stage" not in key(rows["protocol"].iloc[0]):
         return []
     epochs, stages = int(rows["epochs"].iloc[0]), int(rows["stage"].max())
     return [stage * epochs for stage in range(1, stages)]
@@ -168,6 +165,9 @@ def changes(rows: pd.DataFrame) -> list[int]:
 
 def limits(accuracy: pd.Series) -> tuple[float, float]:
     """A range without the first epochs of what starts anew, which squeeze the rest."""
+    accuracy = accuracy[np.isfinite(accuracy)]
+    if accuracy.empty:
+        return 0.0, 1.0
     low, high = accuracy.quantile(0.05), accuracy.max()
     margin = max(0.1 * (high - low), 0.002)
     return max(low - margin, 0.0), high + margin

@@ -6,7 +6,7 @@ import pytest
 
 from experiments.methods import METHODS
 from experiments.reporting.collection import collect
-from experiments.reporting.curves import (
+from experiments.reporting.drawing.curves import (
     COLORS,
     OTHER_COLORS,
     changes,

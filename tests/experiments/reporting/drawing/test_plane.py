@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from experiments.reporting.plane import draw_plane
+from experiments.reporting.drawing.plane import draw_plane
 
 
 def pairs(features, classifiers, rates=(1e-3,)):

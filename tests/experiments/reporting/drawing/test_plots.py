@@ -6,9 +6,9 @@ import itertools
 import numpy as np
 import pytest
 
-from experiments.reporting import plots
 from experiments.reporting.collection import collect
-from experiments.reporting.curves import curve
+from experiments.reporting.drawing import plots
+from experiments.reporting.drawing.curves import curve
 
 
 def rows_of(folder):

@@ -7,9 +7,9 @@ import plotly.graph_objects as go
 import pytest
 
 from experiments.methods import METHODS
-from experiments.reporting import figures
 from experiments.reporting.collection import collect
-from experiments.reporting.curves import curve, on_dark, retention
+from experiments.reporting.drawing import figures
+from experiments.reporting.drawing.curves import curve, on_dark, retention
 from experiments.reporting.ranking import ranking
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.protocols.streams import STREAMS
-from experiments.reporting.curves import (
+from experiments.reporting.drawing.curves import (
     METRICS,
     Style,
     changes,

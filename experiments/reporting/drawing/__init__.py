@@ -1,0 +1,1 @@
+"""Pictures of runs: Plotly for the page, Matplotlib for files."""
