@@ -29,6 +29,7 @@ def test_two_coefficients_are_a_map():
     figure = draw_plane("swr_two, random-labels", points, scores)
     texts, rows, columns, axes = drawn(figure)
     assert rows == ["0.001", "0.01"]
+    assert not axes.yaxis_inverted()  # The least is at the bottom.
     assert columns == ["0.0001", "0.1", "1"]
     assert axes.get_xlabel() == "λ of the classifier"
     assert axes.get_ylabel() == "λ of the features"
