@@ -274,7 +274,7 @@ class Config:
             if self.methods.count(method) > 1:
                 raise UserError(f"method {method!r} is named twice")
             entry = METHODS[method]
-            one_stage = self.protocol_stages == 1
+            one_stage = not self.is_stream and self.protocol_stages == 1
             if entry.at_change is not None and one_stage:
                 raise UserError(
                     f"method {method!r} acts at changes of data, and {self.protocol}"

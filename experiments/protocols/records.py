@@ -86,7 +86,8 @@ class TaskRecord:
         test_accuracy: of held-out examples after the last step; None without any.
         train_loss: mean loss before each update, cross-entropy in nats or squared
             error.
-        gradient_norm: of the loss with penalties, mean over steps.
+        gradient_norm: mean over steps, of the loss and what the method adds to it, but
+            not of what it adds to gradients in the optimiser, as L2 Init does.
         weight_growth: mean over layers of the weight's norm over its initial one.
         dead_units: fraction of ReLU units that are zero for all of some of the task's
             examples; None for a network without.

@@ -49,7 +49,7 @@ class Measured(NamedTuple):
     Attributes:
         loss: summed over its examples, without penalties.
         correct: how many examples are classified correctly; zero in a regression.
-        gradient_norm: of the loss with penalties, as the optimiser is given it.
+        gradient_norm: of the loss with penalties, as the optimiser's chain is given it.
     """
 
     loss: jax.Array
