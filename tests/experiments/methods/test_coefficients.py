@@ -2,7 +2,9 @@
 
 import pytest
 
-from experiments.methods.coefficients import PAPER, default_coefficient
+from experiments.methods import METHODS
+from experiments.methods.coefficients import PAPER, STREAMS, published_coefficient
+from experiments.protocols.config import Config
 
 BEST = """
 mnist mlp                | .4 1e-5 1e-5 1e-4      | .6 1e-4 1e-4 1e-4      | .2 1e-5 1e-5 1e-4      | 1e-5 1e-5 1e-4
@@ -41,7 +43,7 @@ def published():
     ("dataset", "model", "protocol", "method", "value"), list(published())
 )
 def test_the_paper_s(dataset, model, protocol, method, value):
-    choice = default_coefficient(method, protocol, dataset, model)
+    choice = published_coefficient(method, protocol, dataset, model)
     assert choice == (value, True)
 
 
@@ -57,17 +59,17 @@ def test_nothing_but_the_paper_s_is_called_so():
 
 @pytest.mark.parametrize("method", ["swr_reinit", "swr_follow"])
 def test_variants_of_swr_take_its_coefficients(method):
-    one = default_coefficient(method, "single-task-decay", "cifar10", "cnn")
+    one = published_coefficient(method, "single-task-decay", "cifar10", "cnn")
     # Its table has a column for the plain single task only.
     assert one == (1e-3, False)
-    two = default_coefficient(method, "single-task-decay", "cifar100", "cnn_bn")
+    two = published_coefficient(method, "single-task-decay", "cifar100", "cnn_bn")
     assert two == ({"feature": 1e-4, "classifier": 1e-1}, False)
 
 
 def test_digits_are_as_mnist_and_not_the_paper_s():
     for protocol in COLUMNS:
-        mnist = default_coefficient("swr", protocol, "mnist", "mlp")
-        digits = default_coefficient("swr", protocol, "digits", "mlp")
+        mnist = published_coefficient("swr", protocol, "mnist", "mlp")
+        digits = published_coefficient("swr", protocol, "digits", "mlp")
         assert digits.value == mnist.value
         assert mnist.published
         assert not digits.published
@@ -75,10 +77,22 @@ def test_digits_are_as_mnist_and_not_the_paper_s():
 
 @pytest.mark.parametrize("method", ["l2", "shrink_and_perturb", "swr", "swr_two"])
 def test_elsewhere_a_default_is_no_published_one(method):
-    choice = default_coefficient(method, "warm-start", "cifar10", "resnet18")
-    assert not choice.published
+    assert published_coefficient(method, "warm-start", "cifar10", "resnet18") is None
+    config = Config(dataset="cifar10", model="resnet18", methods=(method,))
+    assert config.coefficient(method) == METHODS[method].default
+    assert config.unpublished() == [method]
 
 
 @pytest.mark.parametrize("method", ["vanilla", "full_reset", "hard_projection"])
 def test_some_have_none(method):
-    assert default_coefficient(method, "warm-start", "mnist", "mlp") is None
+    assert published_coefficient(method, "warm-start", "mnist", "mlp") is None
+    assert Config(methods=(method,)).coefficient(method) is None
+
+
+def test_streams_have_what_their_sweep_found():
+    for method, value in STREAMS.items():
+        config = Config("random-labels", methods=(method,), tasks=2)
+        assert config.coefficient(method) == value
+    config = Config("random-labels", methods=("upgd",), tasks=2)
+    assert config.coefficient("upgd") == METHODS["upgd"].default
+    assert config.rate("upgd") == 0.01
