@@ -74,6 +74,9 @@ STREAMS: dict[str, Coefficient] = {
     **dict.fromkeys(("swr_two", "swr_function"), _two(1e-2, 3e-5)),
     "swr_directions": {**_two(1e-3, 1e-4), "direction": 3e-2},
     "continual_backprop": 1e-3,
+    "redo": 0.0,
+    "spectral": 1e-2,
+    "weight_clipping": 2.0,
 }
 """On streams: the best of a sweep on the digits' random labels, on seeds of its own."""
 

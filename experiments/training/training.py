@@ -94,7 +94,8 @@ class Training:
         if seeds is None:
             seeds = [member.seed for member in members]
         keys = jnp.stack([jax.random.key(seed) for seed in seeds])
-        return self._initialize(keys, stacked(members))
+        params, stats = self._init(keys)
+        return TrainState(params, stats, self._init_optimizer(params, stacked(members)))
 
     def run(
         self, state: TrainState, members: Member, data: Data, order: np.ndarray
@@ -123,12 +124,14 @@ class Training:
 
     def accuracy(self, state: TrainState, data: Data) -> np.ndarray:
         """Fraction of examples that are classified correctly, (members,)."""
+        params = self.method.evaluated(state.params, state.opt_state)
         inputs, targets, classes = data
         axis = 0 if self.data_axis is None else self.data_axis + 1
         examples = targets.shape[axis]
         correct = sum(
             self._correct(
-                state,
+                params,
+                state.stats,
                 Data(
                     jax.lax.slice_in_dim(inputs, start, end, axis=axis),
                     jax.lax.slice_in_dim(targets, start, end, axis=axis),
@@ -155,7 +158,8 @@ class Training:
             ``dead_units`` and ``effective_rank`` of
             :meth:`experiments.training.network.Network.hidden`, (members,).
         """
-        return jax.tree.map(np.asarray, self._observe(state, initial, inputs))
+        seen = self._observe(state.params, state.stats, initial, inputs)
+        return jax.tree.map(np.asarray, seen)
 
     def change_data(
         self,
@@ -178,7 +182,8 @@ class Training:
             return state
         return self._change_data(state, initial, members, data, order)
 
-    # What is compiled.
+    # What is compiled. What methods have in common takes nothing of theirs, so that
+    # it is the same program for all, which is compiled once and found in the cache.
 
     def _setting(self, member: Member) -> Setting:
         return Setting(
@@ -256,37 +261,35 @@ class Training:
 
     @functools.cached_property
     def _correct(self) -> Callable[..., jax.Array]:
-        def correct(state: TrainState, data: Data) -> jax.Array:
-            params = self.method.evaluated(state.params, state.opt_state)
-            outputs = self.network.predict(
-                params, state.stats, self.normalize(data.inputs)
-            )
+        def correct(params: Any, stats: Any, data: Data) -> jax.Array:
+            inputs = self.normalize(data.inputs)
+            outputs = self.network.predict(params, stats, inputs)
             outputs = among(data.classes, outputs)
             return jnp.sum(self.objective.correct(outputs, data.targets))
 
-        return _jit(jax.vmap(correct, in_axes=(0, self.data_axis)))
+        return _jit(jax.vmap(correct, in_axes=(0, 0, self.data_axis)))
 
     @functools.cached_property
     def _observe(self) -> Callable[..., dict[str, Any]]:
         def observe(
-            state: TrainState, initial: Any, inputs: jax.Array
+            params: Any, stats: Any, initial: Any, inputs: jax.Array
         ) -> dict[str, Any]:
-            hidden = self.network.hidden(
-                state.params, state.stats, self.normalize(inputs)
-            )
-            growth = metrics.weight_growth(state.params, initial, self.plan)
+            hidden = self.network.hidden(params, stats, self.normalize(inputs))
+            growth = metrics.weight_growth(params, initial, self.plan)
             return {"growth": growth, **hidden}
 
-        return _jit(jax.vmap(observe, in_axes=(0, 0, self.data_axis)))
+        return _jit(jax.vmap(observe, in_axes=(0, 0, 0, self.data_axis)))
 
     @functools.cached_property
-    def _initialize(self) -> Callable[..., TrainState]:
-        def initialize(key: jax.Array, member: Member) -> TrainState:
-            params, stats = self.network.init(key)
-            optimizer = self._optimizer(self._setting(member))
-            return TrainState(params, stats, optimizer.init(params))
+    def _init(self) -> Callable[[jax.Array], tuple[Any, Any]]:
+        return jax.jit(jax.vmap(self.network.init))
 
-        return jax.jit(jax.vmap(initialize))
+    @functools.cached_property
+    def _init_optimizer(self) -> Callable[[Any, Member], Any]:
+        def init(params: Any, member: Member) -> Any:
+            return self._optimizer(self._setting(member)).init(params)
+
+        return jax.jit(jax.vmap(init))
 
     @functools.cached_property
     def _change_data(self) -> Callable[..., Any]:
