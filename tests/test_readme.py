@@ -24,7 +24,7 @@ def test_the_quick_start_runs_and_prints_its_table(capsys):
 def test_it_has_one_command_for_the_main_job_and_one_for_the_tests():
     commands = [line for line in README.splitlines() if line.startswith("python3 -m")]
     assert [command.split("/bin/")[-1] for command in commands] == [
-        "swr-experiments warm-start",
+        "swr-experiments",
         "pytest",
     ]
 

@@ -75,6 +75,7 @@ STREAMS: dict[str, Coefficient] = {
     "swr_directions": {**_two(1e-3, 1e-4), "direction": 3e-2},
     "continual_backprop": 1e-3,
     "redo": 0.0,
+    "self_normalized_resets": 0.08,
     "spectral": 1e-2,
     "weight_clipping": 2.0,
 }
