@@ -143,6 +143,7 @@ STREAMS: dict[str, Stream] = {
 """By name; a new stream is one entry."""
 
 METHODS_COMPARED = (
-    *("fresh", "vanilla", "l2", "l2_init", "shrink_and_perturb", "swr", "swr_two"),
+    *("fresh", "vanilla", "l2", "l2_init", "shrink_and_perturb"),
+    *("swr", "swr_two", "swr_directions"),
 )
 """On a stream, by default."""
