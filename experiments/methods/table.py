@@ -86,7 +86,7 @@ def _one(setting: Setting, value: Any) -> Callable[[Any], Any]:
     return optax.constant_schedule(1.0)
 
 
-def _steady(transformation: Callable[[Any, Setting], Any]) -> Optimizer:
+def _before(transformation: Callable[[Any, Setting], Any]) -> Optimizer:
     """Chains what acts on gradients in front of the optimiser."""
     return lambda optimizer, setting: optax.chain(
         transformation(setting.coefficient, setting), optimizer
@@ -98,6 +98,20 @@ def _after(transformation: Callable[[Any, Setting], Any]) -> Optimizer:
     return lambda optimizer, setting: optax.chain(
         optimizer, transformation(setting.coefficient, setting)
     )
+
+
+def _resetting(wrap: Callable[..., Any], argument: str) -> dict[str, Any]:
+    """Entries of what resets units around the optimiser, by the name of its λ."""
+    return {
+        "optimizer": lambda optimizer, setting: wrap(
+            optimizer,
+            setting.plan,
+            setting.init,
+            **{argument: setting.coefficient},
+            key=_key(setting),
+        ),
+        "observes_units": True,
+    }
 
 
 def _key(setting: Setting) -> jax.Array:
@@ -143,7 +157,7 @@ METHODS: dict[str, Method] = {
     "l2_init": Method(
         label="L2 Init",
         source="Kumar et al., arXiv 2308.11958",
-        optimizer=_steady(lambda value, _: swr_optax.l2_init(value)),
+        optimizer=_before(lambda value, _: swr_optax.l2_init(value)),
         default=1e-4,
         grid=SMALL_POWERS,
         largest=math.inf,
@@ -248,7 +262,7 @@ METHODS: dict[str, Method] = {
     "spectral": Method(
         label="spectral",
         source="Lewandowski et al., arXiv 2406.06811",
-        optimizer=_steady(
+        optimizer=_before(
             lambda value, setting: swr_optax.spectral_regularization(
                 value, setting.plan, key=_key(setting)
             )
@@ -260,7 +274,7 @@ METHODS: dict[str, Method] = {
     "wasserstein_l2": Method(
         label="Wasserstein L2",
         source="Lewandowski et al., arXiv 2312.00246",
-        optimizer=_steady(
+        optimizer=_before(
             lambda value, setting: swr_optax.wasserstein_l2(value, setting.plan)
         ),
         default=1e-3,
@@ -339,42 +353,21 @@ METHODS: dict[str, Method] = {
     "redo": Method(
         label="ReDo",
         source="Sokar et al., arXiv 2302.12902",
-        optimizer=lambda optimizer, setting: swr_optax.redo(
-            optimizer,
-            setting.plan,
-            setting.init,
-            threshold=setting.coefficient,
-            key=_key(setting),
-        ),
-        observes_units=True,
+        **_resetting(swr_optax.redo, "threshold"),
         default=0.1,
         grid=(0.0, 0.01, 0.1),
     ),
     "continual_backprop": Method(
         label="continual backprop",
         source="Dohare et al., Nature 632:768, 2024",
-        optimizer=lambda optimizer, setting: swr_optax.continual_backprop(
-            optimizer,
-            setting.plan,
-            setting.init,
-            replacement_rate=setting.coefficient,
-            key=_key(setting),
-        ),
-        observes_units=True,
+        **_resetting(swr_optax.continual_backprop, "replacement_rate"),
         default=1e-4,
         grid=(1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6),
     ),
     "self_normalized_resets": Method(
         label="SNR",
         source="Farias and Jozefiak, arXiv 2410.20098",
-        optimizer=lambda optimizer, setting: swr_optax.self_normalized_resets(
-            optimizer,
-            setting.plan,
-            setting.init,
-            eta=setting.coefficient,
-            key=_key(setting),
-        ),
-        observes_units=True,
+        **_resetting(swr_optax.self_normalized_resets, "eta"),
         default=0.02,
         grid=(0.08, 0.04, 0.02, 0.01, 0.005, 0.0025, 0.00125),
     ),
