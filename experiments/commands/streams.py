@@ -48,6 +48,7 @@ def run(config: Config, out: Path, data_dir: str | None, tensorboard: bool) -> N
     checkpoints.remove()
     frame = pd.DataFrame(rows)
     coefficients = {method: config.coefficient(method) for method in config.methods}
-    Console().print(stream_table(frame, coefficients))
-    print(f"\n{verdict(frame)}\n")
+    console = Console()
+    console.print(stream_table(frame, coefficients))
+    console.print(f"\n{verdict(frame)}\n", markup=False, highlight=False)
     print(f"{time.perf_counter() - began:.0f} s; wrote", *files)
