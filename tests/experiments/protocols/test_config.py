@@ -141,10 +141,7 @@ def of(method, value, **fields):
             "method 'fresh' belongs to streams: use scratch or full_reset",
         ),
         ({**STREAM, "methods": ("scratch",)}, "method 'scratch' belongs to warm-start"),
-        (
-            {**STREAM, "tasks": 1, "methods": ("shrink_and_perturb",)},
-            "method 'shrink_and_perturb' acts at changes of data, and random-labels",
-        ),
+        ({"decay": True}, "warm-start has its own learning rates: leave decay out"),
         ({**STREAM, "optimizer": "adamw"}, "unknown optimizer 'adamw': choose from"),
         (
             {**STREAM, "learning_rates": {"vanilla": 0.0}},
@@ -270,3 +267,8 @@ def test_a_method_s_members_are_its_seeds_at_its_rate():
         assert config.members(method) == tuple(
             (seed, coefficient, rate) for seed in range(3)
         )
+
+
+def test_a_stream_of_one_task_has_nothing_for_methods_that_wait_for_a_change():
+    config = Config(**{**STREAM, "tasks": 1, "methods": ("shrink_and_perturb",)})
+    assert config.stream_tasks == 1

@@ -96,7 +96,9 @@ def test_an_epoch_is_a_plain_loop_over_batches():
 
     net = MODELS["cnn_bn"].build(10)
     decay = optax.constant_schedule(1.0)
-    setting = Setting(0.3, 1e-3, 7, training.plan, net.init, decay, ())
+    setting = Setting(
+        0.3, 1e-3, 7, training.plan, lambda: training.plan, net.init, decay, ()
+    )
     adam = optax.adam(optax.constant_schedule(1e-3))
     tx = METHODS["swr"].optimizer(adam, setting)
     params, stats, opt_state = one
@@ -172,8 +174,8 @@ def test_a_lane_of_many_is_as_each_alone():
         for epoch in range(3):
             order = orders(seeds, dataset, epoch)
             state, losses = run(training, dataset, state, members, order)
-        params = training.change_data(state.params, initial, stacked(members))
-        state = state._replace(params=params)
+        data, _ = on_device(dataset)
+        state = training.change_data(state, initial, stacked(members), data, order)
         return state, losses, evaluated(training, dataset, state, initial)
 
     together, losses, seen = trained(members)
@@ -209,8 +211,8 @@ def test_another_coefficient_or_fewer_images_compile_nothing(method):
         state = training.initialize(members)
         initial = jax.tree.map(jnp.copy, state.params)
         state, _ = run(training, dataset, state, members, order)
-        params = training.change_data(state.params, initial, stacked(members))
-        state = state._replace(params=params)
+        data, _ = on_device(dataset)
+        state = training.change_data(state, initial, stacked(members), data, order)
         return state, evaluated(training, dataset, state, initial)["growth"]
 
     first, growth = trained(0.5, few)
