@@ -22,7 +22,6 @@ from experiments.commands.options import (
     parse_coefficient,
 )
 from experiments.errors import UserError
-from experiments.training.freed_memory import keep_freed_memory
 
 # What imports JAX is imported late, so that --help and misspelt options answer at once.
 
@@ -48,7 +47,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status."""
     # TFDS and its friends talk of TensorFlow, which reading needs not.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    keep_freed_memory()
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words and not words[0].startswith("-") and words[0] not in COMMANDS:
         print(
@@ -240,7 +238,9 @@ def benchmark(*, rounds: int = 30, torch: Flag = False) -> None:
         torch: compare with PyTorch (pip install torch)
     """
     from experiments.benchmark.steps import run
+    from experiments.training.freed_memory import keep_freed_memory
 
+    keep_freed_memory()
     if rounds < 1:
         raise UserError(f"rounds must be at least 1, not {rounds}")
     run(rounds, torch)

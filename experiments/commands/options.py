@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from experiments.errors import UserError, check_name
+from experiments.training.freed_memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from experiments.methods.coefficients import Coefficient
@@ -123,6 +124,8 @@ def make_config(
         lengths_of = stream.quick if profile == "quick" else stream.published
         model = lengths_of[dataset].model
     check_name(model, MODELS, "model")
+    if not MODELS[model].small:
+        keep_freed_memory()
     lengths: dict[str, Any] = dict(profile_options(profile, protocol, model, dataset))
     for name in ("seeds", "epochs", "train_images", "test_images", "tasks"):
         given = getattr(options, name, None)

@@ -29,6 +29,8 @@ class Model(NamedTuple):
             slower inside a loop, so such a network steps outside of one there.
         normalises: whether it has normalisation layers.
         quick: how many times as long as the CNN it trains in the profile ``quick``.
+        small: whether a step takes little scratch memory; where it takes much, the
+            process should keep what it frees.
         smallest: side of the smallest images of which pooling leaves something.
         patch: side of the squares that images are divided into.
     """
@@ -37,6 +39,7 @@ class Model(NamedTuple):
     convolutional: bool = False
     normalises: bool = False
     quick: float = 1.0
+    small: bool = False
     smallest: int = 1
     patch: int = 1
 
@@ -51,7 +54,7 @@ class Model(NamedTuple):
 
 
 MODELS: dict[str, Model] = {
-    "mlp": Model(MLP, quick=10),
+    "mlp": Model(MLP, quick=10, small=True),
     "cnn": Model(CNN, convolutional=True, smallest=10),
     "cnn_bn": Model(
         lambda classes: CNN(classes, batch_norm=True),
@@ -63,10 +66,14 @@ MODELS: dict[str, Model] = {
     "resnet18": Model(ResNet18, convolutional=True, normalises=True, quick=0.05),
     "vit": Model(ViT, normalises=True, quick=0.05, patch=ViT.patch),
     # The streams'.
-    "mlp_layer_norm": Model(partial(MLP, layer_norm=True), normalises=True, quick=10),
-    "mlp_crelu": Model(partial(MLP, hidden=(50, 50), nonlinearity=crelu), quick=10),
-    "mlp_leaky": Model(partial(MLP, nonlinearity=nn.leaky_relu), quick=10),
-    "mlp_five": Model(partial(MLP, hidden=(5,)), quick=10),
+    "mlp_layer_norm": Model(
+        partial(MLP, layer_norm=True), normalises=True, quick=10, small=True
+    ),
+    "mlp_crelu": Model(
+        partial(MLP, hidden=(50, 50), nonlinearity=crelu), quick=10, small=True
+    ),
+    "mlp_leaky": Model(partial(MLP, nonlinearity=nn.leaky_relu), quick=10, small=True),
+    "mlp_five": Model(partial(MLP, hidden=(5,)), quick=10, small=True),
     # L2 Init's, for CIFAR-10: no padding, and one more fully connected layer.
     "cnn_deep": Model(
         partial(CNN, hidden=(100, 100), padding=0), convolutional=True, smallest=16

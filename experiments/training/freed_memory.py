@@ -16,6 +16,10 @@ def keep_freed_memory() -> None:
     block of that size back to the system at once, and each of its pages is then
     found missing and cleared anew, in a step of the CNN for a third of its time.
 
+    A small network has nothing of that, and loses by it: what the compiler leaves
+    behind makes every later allocation slow, and a stream of small steps took twice
+    its time.
+
     To be called before anything starts a thread: a thread that has a part of memory
     of its own, an arena, keeps it, and an arena gives back what is empty.
     """

@@ -189,3 +189,8 @@ def test_swr_can_keep_the_function(name):
         found = swr_optax.check(plan, mode, params, x, stats=stats)
         assert found.deviation < 1e-5
         assert found.agreement == 1
+
+
+def test_fully_connected_networks_take_little_scratch_memory():
+    small = {name for name, entry in MODELS.items() if entry.small}
+    assert small == {name for name in MODELS if name.startswith("mlp")}
