@@ -65,7 +65,7 @@ class LiveTable:
                     not self._console.is_terminal
                 ):
                     label = METHODS[record.method].label
-                    text = f"{label}: {_column(config)} {_mean(seen)}"
+                    text = f"{label}: {_column(config)} {_mean(config, seen)}"
                     self._console.print(text, highlight=False)
 
     def _table(self) -> Table:
@@ -87,21 +87,18 @@ class LiveTable:
             table.add_row(
                 METHODS[method].label,
                 "━" * filled + "╌" * (CELLS - filled),
-                _mean([r for r in seen if r.task <= fifth]),
-                _mean([r for r in seen if r.task > max(fifth, latest - fifth)]),
+                _mean(config, [r for r in seen if r.task <= fifth]),
+                _mean(config, [r for r in seen if r.task > max(fifth, latest - fifth)]),
             )
         return table
 
 
 def _column(config: Config) -> str:
     """What methods are compared by."""
-    return "loss" if STREAMS[config.protocol].regression else "online accuracy"
+    stream = STREAMS[config.protocol]
+    return "loss" if stream.regression else stream.metric.replace("_", " ")
 
 
-def _mean(records: Sequence[TaskRecord]) -> str:
-    values = [
-        r.train_loss if r.online_accuracy is None else r.online_accuracy
-        for r in records
-        if r.scored
-    ]
+def _mean(config: Config, records: Sequence[TaskRecord]) -> str:
+    values = [STREAMS[config.protocol].score(r) for r in records if r.scored]
     return f"{np.mean(values):.3f}" if values else ""

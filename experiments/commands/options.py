@@ -121,8 +121,7 @@ def make_config(
     profile = options.profile or "paper"
     model = options.model or "mlp"
     if stream is not None and options.model is None:
-        lengths_of = stream.quick if profile == "quick" else stream.published
-        model = lengths_of[dataset].model
+        model = stream.length(profile, dataset).model
     check_name(model, MODELS, "model")
     if not MODELS[model].small:
         keep_freed_memory()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 import sys
 import time
@@ -12,7 +11,7 @@ import jax
 from rich.console import Console
 
 from experiments.commands.progress import Progress
-from experiments.commands.tensorboard import EventFiles
+from experiments.commands.tensorboard import event_files
 from experiments.data import Dataset, load_dataset
 from experiments.files import cache_folder, check_writable
 from experiments.methods.coefficients import in_words
@@ -31,20 +30,18 @@ def run(config: Config, out: Path, data_dir: str | None, tensorboard: bool) -> N
             what writes event files is missing.
     """
     check_writable(out)
-    events: AbstractContextManager[EventFiles | None] = (
-        EventFiles(out / "tensorboard") if tensorboard else nullcontext()
-    )
+    events = event_files(out, tensorboard)
     dataset = prepare(config, data_dir)
     name_defaults(config)
     start = time.perf_counter()
     checkpoints = Checkpoints(out / "checkpoint", config.to_json())
     progress = Progress(Console(stderr=True), epochs_of(config))
-    with progress, events as event_files:
+    with progress, events as files_of_events:
 
         def tick(method: str, records: Sequence[Record]) -> None:
             progress.advance(method, sum(1 for record in records if record.epoch))
-            if event_files is not None:
-                event_files.add(records)
+            if files_of_events is not None:
+                files_of_events.add(records)
 
         records = run_protocol(config, dataset, tick, checkpoints)
 

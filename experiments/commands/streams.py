@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 import time
 
@@ -12,7 +11,7 @@ from rich.console import Console
 
 from experiments.commands.live_table import LiveTable
 from experiments.commands.stages import prepare
-from experiments.commands.tensorboard import EventFiles
+from experiments.commands.tensorboard import event_files
 from experiments.files import check_writable
 from experiments.protocols.config import Config
 from experiments.protocols.records import TaskRecord
@@ -29,18 +28,16 @@ def run(config: Config, out: Path, data_dir: str | None, tensorboard: bool) -> N
         UserError: if the data cannot be had or the folder not be written.
     """
     check_writable(out)
-    events: AbstractContextManager[EventFiles | None] = (
-        EventFiles(out / "tensorboard") if tensorboard else nullcontext()
-    )
+    events = event_files(out, tensorboard)
     dataset = prepare(config, data_dir)
     began = time.perf_counter()
     checkpoints = Checkpoints(out / "checkpoint", config.to_json())
-    with LiveTable(Console(stderr=True), config) as table, events as event_files:
+    with LiveTable(Console(stderr=True), config) as table, events as files_of_events:
 
         def tick(records: Sequence[TaskRecord]) -> None:
             table.add(records)
-            if event_files is not None:
-                event_files.add(records)
+            if files_of_events is not None:
+                files_of_events.add(records)
 
         records = run_stream(config, dataset, tick, checkpoints)
     rows = [record.row() for record in records]

@@ -42,9 +42,6 @@ STREAM_RATES = (1e-3, 1e-4)
 FIRST_SEED, SEEDS = 1000, 3
 """Of those on which streams are compared, and how many; no run has them otherwise."""
 
-Histories = Sequence[Sequence[Record]] | Sequence[Sequence[TaskRecord]]
-"""All evaluations of each seed."""
-
 
 class Point(NamedTuple):
     """What is tried.
@@ -223,14 +220,13 @@ def compare_on_seeds(
 
 def score(history: Sequence[Record] | Sequence[TaskRecord]) -> float:
     """What a seed is worth: its final accuracy, or its mean over a stream's tasks."""
-    values = []
-    for record in history:
-        if isinstance(record, Record):
-            values = [record.test_accuracy]
-        elif record.scored:
-            online = record.online_accuracy
-            values.append(-record.train_loss if online is None else online)
-    return float(np.mean(values))
+    last = history[-1]
+    if isinstance(last, Record):
+        return last.test_accuracy
+    stream = STREAMS[last.protocol]
+    tasks = [r for r in history if isinstance(r, TaskRecord) and r.scored]
+    mean = float(np.mean([stream.score(task) for task in tasks]))
+    return -mean if stream.regression else mean
 
 
 def row_of(record: Record | TaskRecord, point: Point) -> dict[str, Any]:
@@ -256,8 +252,9 @@ def _table(
     (method,) = config.methods
     what = "accuracy on held-out training images"
     if config.is_stream:
-        regression = STREAMS[config.protocol].regression
-        what = "minus the mean loss" if regression else "average online accuracy"
+        stream = STREAMS[config.protocol]
+        metric = stream.metric.replace("_", " ")
+        what = "minus the mean loss" if stream.regression else f"average {metric}"
         what += f", seeds {FIRST_SEED} to {FIRST_SEED + SEEDS - 1}"
     table = Table(
         title=f"{method}, {config.protocol}, {config.dataset}, {config.model}: {what}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 import threading
 from types import TracebackType
@@ -37,6 +38,15 @@ def event_writer() -> Any:
             "--tensorboard needs tensorboardX: pip install tensorboardX"
         ) from None
     return SummaryWriter
+
+
+def event_files(out: Path, wanted: bool) -> AbstractContextManager[EventFiles | None]:
+    """Event files of the run in a folder, or None where they are not wanted.
+
+    Raises:
+        UserError: if the package that writes them is missing.
+    """
+    return EventFiles(out / "tensorboard") if wanted else nullcontext()
 
 
 class EventFiles:

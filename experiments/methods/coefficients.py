@@ -66,7 +66,7 @@ PAPER: dict[tuple[str, str], dict[str, dict[str, Coefficient]]] = {
 }
 """The best that the paper found: (data set, model) → protocol → method."""
 
-STREAMS: dict[str, Coefficient] = {
+STREAM_COEFFICIENTS: dict[str, Coefficient] = {
     "l2": 3e-3,
     "l2_init": 1e-2,
     "shrink_and_perturb": 0.2,

@@ -16,7 +16,7 @@ from experiments.data import SOURCES
 from experiments.errors import UserError, check_name
 from experiments.methods import METHODS
 from experiments.methods.coefficients import (
-    STREAMS as STREAM_COEFFICIENTS,
+    STREAM_COEFFICIENTS,
     Choice,
     Coefficient,
     published_coefficient,
@@ -349,12 +349,7 @@ def profile_options(
 ) -> dict[str, int | None]:
     """Lengths of a profile: the published ones, or minutes on two cores."""
     if protocol in STREAMS:
-        lengths = (
-            STREAMS[protocol].quick
-            if name == "quick"
-            else (STREAMS[protocol].published)
-        )
-        size, tasks, _ = lengths[dataset]
+        size, tasks, _ = STREAMS[protocol].length(name, dataset)
         return {
             "epochs": size.epochs,
             "seeds": QUICK_SEEDS if name == "quick" else 5,

@@ -8,6 +8,8 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from swr_optax import RescalingPlan
+
 OBSERVED = 500
 """Test images on which hidden units are looked at."""
 
@@ -120,6 +122,24 @@ class TaskRecord:
         found = dataclasses.asdict(self)
         layers = {f"growth/{path}": x for path, x in found.pop("growth").items()}
         return found | layers
+
+
+def of_member(seen: Mapping[str, Any], i: int, plan: RescalingPlan) -> dict[str, Any]:
+    """What a record says of one member's units and weights.
+
+    Args:
+        seen: as :meth:`experiments.training.training.Training.observe` returns it.
+        i: the member's place in its lane.
+        plan: of the network.
+    """
+    growth, dead = seen["growth"][i], seen["dead_units"]
+    layers = [layer.name for layer in plan.layers]
+    return {
+        "weight_growth": float(growth.mean()),
+        "growth": dict(zip(layers, growth.tolist(), strict=True)),
+        "dead_units": None if dead is None else float(dead[i]),
+        "effective_rank": float(seen["effective_rank"][i]),
+    }
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from experiments.data import Dataset
 from experiments.methods import METHODS
 from experiments.protocols.config import OPTIMIZERS, Config
-from experiments.protocols.records import OBSERVED, Record
+from experiments.protocols.records import OBSERVED, Record, of_member
 from experiments.protocols.stages import PROTOCOLS, images_of_stage
 from experiments.training.checkpoint import Checkpoints
 from experiments.training.lanes import Member, lanes, shuffled, stacked
@@ -101,7 +101,7 @@ def _run_lane(
 ) -> Histories:
     """Trains and evaluates some members together; the records of each."""
     protocol = PROTOCOLS[config.protocol]
-    images = len(train.targets)
+    images, observed = len(train.targets), test.inputs[:OBSERVED]
     most_steps = -(-images // config.batch_size)
     seeds = [member.seed for member in members]
     arrays = stacked(members)
@@ -122,11 +122,10 @@ def _run_lane(
         state: TrainState, stage: int, epoch: int, losses: Sequence[float | None]
     ) -> None:
         accuracy = training.accuracy(state, test)
-        seen = training.observe(state, initial, test.inputs[:OBSERVED])
+        seen = training.observe(state, initial, observed)
+        chain = None
         if config.protocol == "balancedness":
-            seen["balancedness"] = np.asarray(
-                _balancedness(state.params, training.plan)
-            )
+            chain = np.asarray(_balancedness(state.params, training.plan))
         seconds = time.perf_counter() - began
         for i, history in enumerate(histories):
             record = Record(
@@ -142,7 +141,8 @@ def _run_lane(
                 test_accuracy=float(accuracy[i]),
                 stream_accuracy=_stream(history, epoch, float(accuracy[i])),
                 seconds=seconds,
-                **_of_member(seen, i, training),
+                balancedness=None if chain is None else float(chain[i]),
+                **of_member(seen, i, training.plan),
             )
             history.append(record)
         tick(method, [history[-1] for history in histories])
@@ -195,26 +195,6 @@ def _stream(history: Sequence[Record], epoch: int, accuracy: float) -> float | N
     if epoch:
         accuracies.append(accuracy)
     return float(np.mean(accuracies)) if accuracies else None
-
-
-def _of_member(
-    seen: dict[str, np.ndarray | None], i: int, training: Training
-) -> dict[str, Any]:
-    """What was observed of one member of a lane."""
-
-    def value(name: str) -> float | None:
-        array = seen.get(name)
-        return None if array is None else float(array[i])
-
-    growth: Any = seen["growth"]
-    layers = [layer.name for layer in training.plan.layers]
-    return {
-        "weight_growth": float(growth[i].mean()),
-        "growth": dict(zip(layers, growth[i].tolist(), strict=True)),
-        "dead_units": value("dead_units"),
-        "effective_rank": value("effective_rank"),
-        "balancedness": value("balancedness"),
-    }
 
 
 @functools.partial(jax.jit, static_argnums=1)

@@ -14,7 +14,7 @@ import numpy as np
 from experiments.data import Dataset
 from experiments.methods import METHODS
 from experiments.protocols.config import OPTIMIZERS, Config
-from experiments.protocols.records import OBSERVED, TaskRecord
+from experiments.protocols.records import OBSERVED, TaskRecord, of_member
 from experiments.protocols.stages import PROTOCOLS
 from experiments.protocols.streams import STREAMS
 from experiments.protocols.tasks import Task
@@ -205,13 +205,10 @@ def _per_member(
     if drawn[0].test_inputs is not None:
         test = training.accuracy(state, held_out(drawn))
     totals = {name: np.asarray(value) for name, value in sums.items()}
-    layers = [layer.name for layer in training.plan.layers]
     found = []
     for i, task in enumerate(drawn):
         taken = (task.order >= 0).sum(axis=1)
         examples, steps = int(taken.sum()), int((taken > 0).sum())
-        growth = seen["growth"][i]
-        dead = seen["dead_units"]
         found.append(
             {
                 "scored": int(task.scored),
@@ -222,10 +219,7 @@ def _per_member(
                 "test_accuracy": None if test is None else float(test[i]),
                 "train_loss": float(totals["loss"][i] / examples),
                 "gradient_norm": float(totals["gradient_norm"][i] / steps),
-                "weight_growth": float(growth.mean()),
-                "dead_units": None if dead is None else float(dead[i]),
-                "effective_rank": float(seen["effective_rank"][i]),
-                "growth": dict(zip(layers, growth.tolist(), strict=True)),
+                **of_member(seen, i, training.plan),
             }
         )
     return found

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from experiments.protocols import tasks
+from experiments.protocols.records import TaskRecord
 from experiments.protocols.tasks import Draw, Size
 
 L2_INIT = "Kumar et al., arXiv 2308.11958"
@@ -57,6 +58,14 @@ class Stream(NamedTuple):
     outputs: int | None = None
     regression: bool = False
     sized: bool = True
+
+    def length(self, profile: str, dataset: str) -> Length:
+        """Of a profile, on a data set."""
+        return (self.quick if profile == "quick" else self.published)[dataset]
+
+    def score(self, record: TaskRecord) -> float:
+        """What one task is worth, the higher the better but for a loss."""
+        return getattr(record, self.metric)
 
 
 def _lengths(

@@ -125,21 +125,16 @@ class Training:
     def accuracy(self, state: TrainState, data: Data) -> np.ndarray:
         """Fraction of examples that are classified correctly, (members,)."""
         params = self.method.evaluated(state.params, state.opt_state)
-        inputs, targets, classes = data
-        axis = 0 if self.data_axis is None else self.data_axis + 1
-        examples = targets.shape[axis]
+        examples = data.targets.shape[0 if self.data_axis is None else 1]
         correct = sum(
             self._correct(
+                min(EVALUATION_BATCH, examples - start),
                 params,
                 state.stats,
-                Data(
-                    jax.lax.slice_in_dim(inputs, start, end, axis=axis),
-                    jax.lax.slice_in_dim(targets, start, end, axis=axis),
-                    classes,
-                ),
+                data,
+                start,
             )
             for start in range(0, examples, EVALUATION_BATCH)
-            for end in [min(start + EVALUATION_BATCH, examples)]
         )
         return np.asarray(correct) / examples
 
@@ -193,9 +188,7 @@ class Training:
             plan=self.plan,
             function_plan=lambda: self.network.function_plan,
             init=lambda key: self.network.init(key)[0],
-            decay=optax.piecewise_constant_schedule(
-                1.0, dict.fromkeys(self.drops, 0.1)
-            ),
+            decay=self._decay,
             drops=self.drops,
         )
 
@@ -261,13 +254,23 @@ class Training:
 
     @functools.cached_property
     def _correct(self) -> Callable[..., jax.Array]:
-        def correct(params: Any, stats: Any, data: Data) -> jax.Array:
-            inputs = self.normalize(data.inputs)
-            outputs = self.network.predict(params, stats, inputs)
+        def correct(
+            size: int, params: Any, stats: Any, data: Data, start: jax.Array
+        ) -> jax.Array:
+            """How many of so many examples, from one on, are classified correctly."""
+            inputs, targets = (
+                jax.lax.dynamic_slice_in_dim(array, start, size)
+                for array in (data.inputs, data.targets)
+            )
+            outputs = self.network.predict(params, stats, self.normalize(inputs))
             outputs = among(data.classes, outputs)
-            return jnp.sum(self.objective.correct(outputs, data.targets))
+            return jnp.sum(self.objective.correct(outputs, targets))
 
-        return _jit(jax.vmap(correct, in_axes=(0, 0, self.data_axis)))
+        def lane(size: int, *args: Any) -> jax.Array:
+            in_axes = (0, 0, self.data_axis, None)
+            return jax.vmap(functools.partial(correct, size), in_axes)(*args)
+
+        return _jit(lane, static_argnums=0)
 
     @functools.cached_property
     def _observe(self) -> Callable[..., dict[str, Any]]:

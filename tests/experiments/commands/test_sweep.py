@@ -288,10 +288,15 @@ def test_a_seed_of_a_stream_is_worth_its_scored_tasks():
     names = [field.name for field in dataclasses.fields(TaskRecord)]
     blank = TaskRecord(**dict.fromkeys(names[:-1], 0))
 
-    def task(online, loss=1.0, scored=1):
+    def task(online, loss=1.0, scored=1, **fields):
+        protocol = "slowly-changing-regression" if online is None else "random-labels"
+        measured = {"online_accuracy": online, "train_loss": loss, "scored": scored}
         return dataclasses.replace(
-            blank, online_accuracy=online, train_loss=loss, scored=scored
+            blank, **{"protocol": protocol, **measured, **fields}
         )
 
     assert score([task(0.2), task(0.9, scored=0), task(0.4)]) == pytest.approx(0.3)
     assert score([task(None, 1.0), task(None, 3.0)]) == -2
+    # As the report ranks it: by what is known at the end of all classes so far.
+    tested = {"protocol": "class-incremental", "test_accuracy": 0.7}
+    assert score([task(0.1, **tested)]) == 0.7

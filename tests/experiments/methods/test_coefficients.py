@@ -3,7 +3,11 @@
 import pytest
 
 from experiments.methods import METHODS
-from experiments.methods.coefficients import PAPER, STREAMS, published_coefficient
+from experiments.methods.coefficients import (
+    PAPER,
+    STREAM_COEFFICIENTS,
+    published_coefficient,
+)
 from experiments.protocols.config import Config
 
 BEST = """
@@ -90,7 +94,7 @@ def test_some_have_none(method):
 
 
 def test_streams_have_what_their_sweep_found():
-    for method, value in STREAMS.items():
+    for method, value in STREAM_COEFFICIENTS.items():
         config = Config("random-labels", methods=(method,), tasks=2)
         assert config.coefficient(method) == value
     config = Config("random-labels", methods=("upgd",), tasks=2)
