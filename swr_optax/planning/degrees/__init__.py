@@ -8,11 +8,12 @@ from swr_optax.planning.degrees._places import LayerAxes
 from swr_optax.planning.degrees._primitives import IDENTITIES, PRIMITIVES, UNKNOWN
 from swr_optax.planning.degrees._slices import SliceAxis, shape_of, without_axes
 from swr_optax.planning.degrees._stacks import leaf_value, whole
-from swr_optax.planning.degrees._traversal import INNER, walk_network
+from swr_optax.planning.degrees._traversal import CALLS, INNER, walk_network
 from swr_optax.planning.degrees._values import Degree, Known, Requirement, Value
 from swr_optax.planning.degrees._walk import Role, Walk
 
 __all__ = [
+    "CALLS",
     "IDENTITIES",
     "INNER",
     "PRIMITIVES",

@@ -11,7 +11,14 @@ from jax.extend import core
 import numpy as np
 
 from swr_optax.planning._leaf import Leaf
-from swr_optax.planning.degrees import IDENTITIES, PRIMITIVES, UNKNOWN, shape_of
+from swr_optax.planning.degrees import (
+    CALLS,
+    IDENTITIES,
+    INNER,
+    PRIMITIVES,
+    UNKNOWN,
+    shape_of,
+)
 from swr_optax.planning.units._program import Program, Step
 from swr_optax.planning.units._spots import (
     Mixed,
@@ -37,7 +44,7 @@ NONLINEAR = frozenset(
 SUMS = frozenset(["reduce_sum", "reduce_max", "reduce_min", "reduce_prod"])
 """Reductions that come out alike whatever the order of what they reduce."""
 
-OPAQUE = frozenset(["scan", "while", "cond", "shard_map"])
+OPAQUE = frozenset(CALLS) - frozenset(INNER)
 """What contains equations that are not looked into."""
 
 
