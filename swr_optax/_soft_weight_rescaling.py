@@ -6,7 +6,7 @@ From top to bottom: the mathematics, the state, the transformation.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-import itertools
+import functools
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -14,15 +14,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from swr_optax._for_xla import after, entries
+from swr_optax._norms import AxisName, Place, norms_of_weights, rows_of, widened
 from swr_optax.planning import RescalingPlan
 from swr_optax.planning._paths import is_masked
-from swr_optax.planning._rescale import factor_of, leaf_log_scalers
+from swr_optax.planning._rescale import leaf_log_scalers
 
 Coefficient: TypeAlias = jax.typing.ArrayLike | optax.Schedule
 """A number from 0 to 1, or a schedule: a function from step to such a number."""
-
-Place: TypeAlias = int | slice | None
-"""Where a plan has an array: its row, its slices' rows, or None if masked out."""
 
 SURVIVING_EPSILONS = 2
 """A factor that is off one by so many epsilons of a type survives rounding.
@@ -38,45 +37,16 @@ FULL_PRECISION = float(jnp.finfo(jnp.float32).eps)
 # The mathematics.
 
 
-def norms_of_weights(
-    leaves: Sequence[Any], places: Sequence[Place], plan: RescalingPlan
-) -> jax.Array:
-    """Frobenius norm of each layer's weight, zero if it is masked out."""
-    weights = {*plan.weights}
-    squares: list[jax.Array] = []
-    position: dict[int, int] = {}
-    for leaf, place in zip(leaves, places, strict=True):
-        rows = rows_of(place)
-        if leaf is None or weights.isdisjoint(rows):
-            continue
-        position.update(zip(rows, itertools.count(len(position)), strict=False))
-        axes = tuple(range(isinstance(place, slice), leaf.ndim))
-        wide = leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32))
-        size = jnp.abs(wide) if jnp.iscomplexobj(wide) else wide
-        squares.append(jnp.sum(jnp.square(size), axis=axes).reshape(len(rows)))
-    dtype = jnp.result_type(jnp.float32, *(square.dtype for square in squares))
-    none = len(position)  # A zero behind the others stands for what is masked out.
-    order = [position.get(row, none) for row in plan.weights]
-    if none in order:
-        squares.append(jnp.zeros(1, dtype))
-    together = jnp.concatenate([square.astype(dtype) for square in squares])
-    if order != list(range(len(together))):
-        together = together[np.array(order)]
-    return jnp.sqrt(together)
-
-
 def log_scalers_of(
     norms: jax.Array, references: jax.Array, coefficients: jax.typing.ArrayLike
 ) -> jax.Array:
     """Log c of each layer; zero where a norm is zero or not finite."""
-    usable = (norms > 0) & (references > 0)
-    usable &= jnp.isfinite(norms) & jnp.isfinite(references)
-    safe = jnp.where(usable, norms, 1.0)
-    less_one = coefficients * (references - safe) / safe
-    # log1p is exact near one, the quotient far below it.
-    near = jnp.log1p(jnp.maximum(less_one, -0.5))
-    mean = coefficients * references + (1 - coefficients) * safe
-    return jnp.where(usable, jnp.where(less_one > -0.5, near, jnp.log(mean / safe)), 0)
+    ratio = references / norms
+    usable = (ratio > 0) & jnp.isfinite(ratio)
+    less_one = jnp.where(usable, coefficients * (ratio - 1), 0)
+    mean = jnp.where(usable, coefficients * ratio + (1 - coefficients), 1)
+    # log1p is exact near one, the mean far below it.
+    return jnp.where(less_one > -0.5, jnp.log1p(less_one), jnp.log(mean))
 
 
 class _Debts:
@@ -105,8 +75,10 @@ class _Debts:
                 follows = exponents[[*rows_of(place)]].any(axis=0)
                 survives = np.where(follows, SURVIVING_EPSILONS * epsilon, 0.0)
                 self.thresholds = np.maximum(self.thresholds, survives)
-        identity = np.eye(len(plan.layers))
-        self.projects = not np.array_equal(self.on_weights, identity) and np.allclose(
+        self.separate = np.array_equal(
+            self.on_weights, np.diag(self.on_weights.diagonal())
+        )
+        self.projects = not self.separate and np.allclose(
             exponents @ self.on_weights, exponents
         )
         if self.projects:
@@ -119,17 +91,31 @@ class _Debts:
         references: jax.Array,
         coefficients: jax.typing.ArrayLike,
         owed: jax.Array,
+        layers: np.ndarray,
     ) -> tuple[jax.Array, jax.Array]:
-        """Logarithms of the scalers to apply now, and of those still owed."""
-        if not self.thresholds.any():
+        """Logarithms of the scalers to apply now, and of those still owed.
+
+        Args:
+            norms: of the weights of some layers.
+            references: of all layers, as are the coefficients and what is owed.
+            coefficients: λ, of each layer or one for all.
+            owed: before this step.
+            layers: which; all, unless the debts are separate.
+        """
+        if len(layers) < len(self.thresholds):
+            references, owed = references[layers], owed[layers]
+            if np.size(coefficients) > 1:
+                coefficients = coefficients[layers]  # type: ignore[index]
+        thresholds = self.thresholds[layers]
+        if not thresholds.any():
             return log_scalers_of(norms, references, coefficients), owed
         # The norms that the weights would have, had no rounding held them up.
-        unrounded = norms * jnp.exp(leaf_log_scalers(self.on_weights, owed))
-        log_scalers = log_scalers_of(unrounded, references, coefficients)
+        unpaid = owed if self.separate else leaf_log_scalers(self.on_weights, owed)
+        log_scalers = log_scalers_of(norms * jnp.exp(unpaid), references, coefficients)
         if self.projects:
             log_scalers = leaf_log_scalers(self.on_weights, log_scalers)
         wanted = owed + log_scalers
-        due = jnp.abs(wanted) >= self.thresholds.astype(wanted.dtype)
+        due = jnp.abs(wanted) >= thresholds.astype(wanted.dtype)
         if self.projects:
             due = jnp.any(self.tied & due, axis=1)
         return jnp.where(due, wanted, 0.0), jnp.where(due, 0.0, wanted)
@@ -167,6 +153,7 @@ def soft_weight_rescaling(
     plan: RescalingPlan,
     *,
     reset_steps: Sequence[int] = (),
+    axis_name: AxisName = (),
 ) -> optax.GradientTransformationExtraArgs:
     r"""Draws each weight's norm back towards its initial norm at every step.
 
@@ -223,6 +210,10 @@ def soft_weight_rescaling(
         reset_steps: before these steps (counted from 0) the norms of the time
             become the reference norms, and nothing is owed any more: the paper's
             "SWR + re-init", for the steps at which the learning rate drops.
+        axis_name: inside :func:`jax.shard_map` the name, or a tuple of names, of
+            the mesh's axes over which weights are split; norms are then summed
+            over the axes that each weight is split over, by its shape.  Arrays
+            that are sharded under :func:`jax.jit` need none.
 
     Returns:
         A transformation whose ``update`` needs ``params``.  Its state is a
@@ -250,15 +241,17 @@ def soft_weight_rescaling(
     still = [_is_zero(by_group[layer.group]) for layer in plan.layers]
     exponents = np.where(still, 0.0, plan.exponents)
     resets = _steps(reset_steps)
+    weights = {*plan.weights}
+    norms_of = functools.partial(norms_of_weights, plan=plan, axis_name=axis_name)
 
     def init_fn(params: optax.Params) -> SoftWeightRescalingState:
         if is_placeholder(params):
             norms = jnp.zeros(len(plan.layers))
         else:
-            places = plan.match_params(params)
+            places = plan.match_params(params, split=bool(axis_name))
             _check_masked(plan, exponents, places)
             leaves = jax.tree.leaves(params, is_leaf=is_masked)
-            norms = norms_of_weights(leaves, places, plan)
+            norms = norms_of(leaves, places)
         return SoftWeightRescalingState(
             count=jnp.zeros([], jnp.int32),
             reference_norms=norms,
@@ -278,7 +271,7 @@ def soft_weight_rescaling(
                 "soft_weight_rescaling needs the parameters: call"
                 " update(updates, state, params)"
             )
-        places = plan.match_params(params)
+        places = plan.match_params(params, split=bool(axis_name))
         leaves = jax.tree.leaves(params, is_leaf=is_masked)
         structure: Any = jax.tree.structure(params, is_leaf=is_masked)
         changes = structure.flatten_up_to(updates)
@@ -286,33 +279,47 @@ def soft_weight_rescaling(
         if resets.size:
             references, owed = jax.lax.cond(
                 (state.count == resets).any(),
-                lambda: (
-                    norms_of_weights(leaves, places, plan).astype(references.dtype),
-                    jnp.zeros_like(owed),
-                ),
+                lambda: (norms_of(leaves, places).astype(references.dtype), 0 * owed),
                 lambda: (references, owed),
             )
-        moved = [
+        moved: list[Any] = [
             None if place is None or change is None else widened(leaf) + change
             for place, leaf, change in zip(places, leaves, changes, strict=True)
         ]
-        log_scalers, owed = _Debts(exponents, leaves, places, plan).settle(
-            norms_of_weights(moved, places, plan).astype(references.dtype),
-            references,
-            _of_layers(by_group, plan, state.count, references.dtype),
-            owed,
+        debts = _Debts(exponents, leaves, places, plan)
+        coefficients = _of_layers(by_group, plan, state.count, references.dtype)
+        turns = _turns(moved, places, plan, debts.separate)
+        settled: list[tuple[jax.Array, jax.Array]] = []
+        own: dict[int, jax.Array] = {}
+        for i, layers in turns:
+            if i is None:
+                norms = norms_of(moved, places, layers=layers)
+            else:
+                for factor in list(own.values())[-1:]:
+                    moved[i] = widened(leaves[i]) + after(changes[i], factor.ravel()[0])
+                norms = norms_of([moved[i]], [places[i]], layers=layers)
+            norms = norms.astype(references.dtype)
+            settled.append(debts.settle(norms, references, coefficients, owed, layers))
+            if i is not None:
+                factor = jnp.expm1(settled[-1][0])
+                own[i] = factor if isinstance(places[i], slice) else factor[0]
+        layers = np.concatenate([layers for _, layers in turns])
+        log_scalers, owed = (
+            _in_order(parts, layers) for parts in zip(*settled, strict=True)
         )
-        # With the factor less one, a scaling far below the precision of the
-        # weight still reaches the sum with the update before it is rounded.
-        factors = jnp.expm1(leaf_log_scalers(exponents, log_scalers))
+        factors = _factors(exponents, places, log_scalers, own)
 
-        def rescaled(place: Place, leaf: Any, change: Any) -> Any:
-            if place is None or change is None or not exponents[place].any():
+        def rescaled(i: int) -> Any:
+            leaf, change, factor = leaves[i], changes[i], factors[i]
+            if change is None or factor is None:
                 return change
-            factor = factor_of(leaf, factors, place)
-            return ((1 + factor) * change + factor * leaf).astype(change.dtype)
+            if not weights.isdisjoint(rows_of(places[i])):
+                # The sum is at hand, for its norm, and the change may not be.
+                change = moved[i] - widened(leaf)
+            factor = factor.reshape(factor.shape + (1,) * (leaf.ndim - factor.ndim))
+            return (change + factor * moved[i]).astype(changes[i].dtype)
 
-        new_updates = map(rescaled, places, leaves, changes)
+        new_updates = [rescaled(i) for i in range(len(leaves))]
         return structure.unflatten(new_updates), SoftWeightRescalingState(
             count=optax.safe_increment(state.count),
             reference_norms=references,
@@ -321,6 +328,89 @@ def soft_weight_rescaling(
         )
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+
+
+# Who goes when.
+
+ALONE_FROM = 2**17
+"""Entries of a weight from which on it is dealt with before the next one begins."""
+
+Turns = list[tuple[int | None, np.ndarray]]
+"""A leaf's position and its layers; or None, and all other layers."""
+
+
+def _turns(
+    leaves: Sequence[Any],
+    places: Sequence[Place],
+    plan: RescalingPlan,
+    separate: bool,
+) -> Turns:
+    """Which layers' scalers are found together: those of small weights.
+
+    Args:
+        leaves: the parameters after the step.
+        places: where the plan has them.
+        plan: says which of them are weights.
+        separate: whether a weight's factor depends on its own norm alone.
+    """
+    layer_of = {row: layer for layer, row in enumerate(plan.weights)}
+    turns: Turns = []
+    rest = {*layer_of.values()}
+    for i, (leaf, place) in enumerate(zip(leaves, places, strict=True)):
+        layers = [layer_of.get(row) for row in rows_of(place)]
+        large = leaf is not None and leaf.size >= ALONE_FROM
+        if separate and large and layers and None not in layers:
+            turns.append((i, np.array(layers)))
+            rest -= {*layers}
+    if rest or not turns:
+        turns.append((None, np.array(sorted(rest), int)))
+    return turns
+
+
+def _in_order(parts: Sequence[jax.Array], layers: np.ndarray) -> jax.Array:
+    """What was found in turns, in the order of the plan's layers."""
+    together = parts[0] if len(parts) == 1 else jnp.concatenate(parts)
+    order = np.argsort(layers)
+    return together if (order == np.arange(len(order))).all() else together[order]
+
+
+def _factors(
+    exponents: np.ndarray,
+    places: Sequence[Place],
+    log_scalers: jax.Array,
+    own: Mapping[int, jax.Array],
+) -> list[Any]:
+    """The factor less one of each array, or None where it is zero for good.
+
+    Args:
+        exponents: of the plan's leaves.
+        places: where the plan has the arrays.
+        log_scalers: of all layers.
+        own: factors less one that are known already, by the array's position.
+    """
+
+    # With the factor less one, a scaling near the precision of the weight still
+    # reaches the sum with the update before that is rounded.
+    def of_rows(rows: Any) -> jax.Array:
+        return jnp.expm1(leaf_log_scalers(exponents[rows], log_scalers))
+
+    moving = [
+        i
+        for i, place in enumerate(places)
+        if place is not None and exponents[place].any()
+    ]
+    factors: list[Any] = [None] * len(places)
+    single = [i for i in moving if isinstance(places[i], int) and i not in own]
+    if single:
+        found = entries(of_rows([places[i] for i in single]))
+        for i, factor in zip(single, found, strict=True):
+            factors[i] = factor
+    for i in moving:
+        if i in own:
+            factors[i] = own[i]
+        elif isinstance(places[i], slice):
+            factors[i] = of_rows(places[i])
+    return factors
 
 
 # Its arguments.
@@ -427,20 +517,6 @@ def _steps(reset_steps: Any) -> np.ndarray:
 
 
 # Its parameters.
-
-
-def rows_of(place: Place) -> range:
-    """The rows of the plan that an array has."""
-    if place is None:
-        return range(0)
-    if isinstance(place, slice):
-        return range(place.start, place.stop)
-    return range(place, place + 1)
-
-
-def widened(leaf: jax.Array) -> jax.Array:
-    """At least float32: a small factor does not survive in 16 bits."""
-    return leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32))
 
 
 def _connected(edges: np.ndarray) -> np.ndarray:

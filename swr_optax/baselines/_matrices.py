@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from swr_optax._soft_weight_rescaling import rows_of, widened
+from swr_optax._norms import rows_of, widened
 from swr_optax.baselines._parameters import are_weights
 from swr_optax.planning import Leaf, RescalingPlan
 

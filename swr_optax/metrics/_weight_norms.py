@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from swr_optax._soft_weight_rescaling import norms_of_weights
+from swr_optax._norms import norms_of_weights
 from swr_optax.planning import RescalingPlan
 from swr_optax.planning._paths import is_masked
 

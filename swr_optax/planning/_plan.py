@@ -99,10 +99,17 @@ class RescalingPlan:
     def __str__(self) -> str:
         return _plan_table.table(self)
 
-    def match_params(self, params: Any) -> list[int | slice | None]:
+    def match_params(
+        self, params: Any, *, split: bool = False
+    ) -> list[int | slice | None]:
         """Place in ``leaves`` of each parameter, in tree order.
 
         A stacked parameter has a slice of places, and a masked-out node None.
+
+        Args:
+            params: the parameters that the plan is for.
+            split: whether a parameter may be one of several equal parts, as inside
+                :func:`jax.shard_map`.
 
         Raises:
             ValueError: if these are not the parameters that the plan is for.
@@ -111,7 +118,7 @@ class RescalingPlan:
         for path, leaf in _paths.named_leaves(params):
             if not _paths.is_masked(leaf):
                 check_inexact(path, leaf)
-        return self._match(params, range(self.parameters), "params")
+        return self._match(params, range(self.parameters), "params", split)
 
     def match_statistics(self, stats: Any) -> list[int | slice | None]:
         """Place in ``leaves`` of each running statistic, in tree order.
@@ -121,7 +128,9 @@ class RescalingPlan:
         """
         return self._match(stats, range(self.parameters, len(self.leaves)), "stats")
 
-    def _match(self, tree: Any, rows: range, what: str) -> list[int | slice | None]:
+    def _match(
+        self, tree: Any, rows: range, what: str, split: bool = False
+    ) -> list[int | slice | None]:
         expected: dict[str, int | slice] = {}
         shapes: dict[str, tuple[int, ...]] = {}
         for row in rows:
@@ -150,9 +159,23 @@ class RescalingPlan:
         for path, value in given:
             masked_out = _paths.is_masked(value)
             matched.append(None if masked_out else expected[path])
-            if not masked_out and jnp.shape(value) != shapes[path]:
-                raise ValueError(
-                    f"{what} do not fit the plan: {path} has shape {jnp.shape(value)},"
-                    f" not {shapes[path]}: make a plan for this network"
-                )
+            if masked_out or jnp.shape(value) == shapes[path]:
+                continue
+            if split and _is_part(jnp.shape(value), shapes[path], matched[-1]):
+                continue
+            raise ValueError(
+                f"{what} do not fit the plan: {path} has shape {jnp.shape(value)},"
+                f" not {shapes[path]}: make a plan for this network"
+            )
         return matched
+
+
+def _is_part(
+    shape: tuple[int, ...], whole: tuple[int, ...], place: int | slice | None
+) -> bool:
+    """Whether a shape is that of one of several equal parts; slices stay whole."""
+    if isinstance(place, slice) and shape[:1] != whole[:1]:
+        return False
+    return len(shape) == len(whole) and all(
+        part and size % part == 0 for part, size in zip(shape, whole, strict=True)
+    )

@@ -13,6 +13,9 @@ import optax
 from swr_optax.planning._paths import is_masked
 from swr_optax.planning._plan import RescalingPlan
 
+SUMMED_UP_TO = 2**10
+"""Entries of a matrix whose product with a vector is one kernel with what uses it."""
+
 
 def rescale(
     params: optax.Params, log_scalers: jax.typing.ArrayLike, plan: RescalingPlan
@@ -56,8 +59,11 @@ def rescale(
 
 def leaf_log_scalers(exponents: np.ndarray, log_scalers: jax.Array) -> jax.Array:
     """E log c: the logarithm of each leaf's factor; shape (leaves,)."""
+    exponents = exponents.astype(log_scalers.dtype)
+    if exponents.size <= SUMMED_UP_TO:
+        return jnp.sum(exponents * log_scalers, axis=1)
     return jnp.matmul(
-        exponents.astype(log_scalers.dtype),
+        exponents,
         log_scalers,
         precision=jax.lax.Precision.HIGHEST,  # Accelerators would round to bfloat16.
     )

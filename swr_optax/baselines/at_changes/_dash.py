@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from swr_optax._soft_weight_rescaling import widened
+from swr_optax._norms import widened
 from swr_optax.baselines._arguments import check_number
 from swr_optax.baselines._matrices import kernel_axes_of
 from swr_optax.planning import Leaf, RescalingPlan

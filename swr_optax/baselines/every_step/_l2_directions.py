@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from swr_optax._soft_weight_rescaling import widened
+from swr_optax._norms import widened
 from swr_optax.baselines._arguments import (
     Scalar,
     check_number,

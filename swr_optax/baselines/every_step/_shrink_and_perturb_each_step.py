@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import optax
 
-from swr_optax._soft_weight_rescaling import widened
+from swr_optax._norms import widened
 from swr_optax.baselines._arguments import (
     Scalar,
     check_number,
