@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from swr_optax._norms import AxisName
 from swr_optax._soft_weight_rescaling import SoftWeightRescalingState
 from swr_optax.metrics import weight_norms
 from swr_optax.planning import RescalingPlan
@@ -35,7 +36,11 @@ WRAPPERS_THAT_CHANGE_UPDATES = (
 
 
 def reset_reference_norms(
-    opt_state: optax.OptState, params: optax.Params, plan: RescalingPlan
+    opt_state: optax.OptState,
+    params: optax.Params,
+    plan: RescalingPlan,
+    *,
+    axis_name: AxisName = (),
 ) -> optax.OptState:
     """Makes the weights' present norms the reference norms.
 
@@ -46,6 +51,7 @@ def reset_reference_norms(
         opt_state: of any chain or wrapper around :func:`soft_weight_rescaling`.
         params: the parameters now.
         plan: the plan that the transformation was made with.
+        axis_name: as the transformation was given it.
 
     Returns:
         The state with new reference norms, with nothing owed, and all else as it
@@ -56,7 +62,7 @@ def reset_reference_norms(
         ValueError: if no :class:`SoftWeightRescalingState` is in ``opt_state``.
     """
     _rescaling_states(opt_state)
-    norms = weight_norms(params, plan)
+    norms = weight_norms(params, plan, axis_name=axis_name)
 
     def reset(node: Any) -> Any:
         if not _is_rescaling_state(node):

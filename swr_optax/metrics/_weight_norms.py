@@ -6,12 +6,14 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from swr_optax._norms import norms_of_weights
+from swr_optax._norms import AxisName, norms_of_weights
 from swr_optax.planning import RescalingPlan
 from swr_optax.planning._paths import is_masked
 
 
-def weight_norms(params: optax.Params, plan: RescalingPlan) -> jax.Array:
+def weight_norms(
+    params: optax.Params, plan: RescalingPlan, *, axis_name: AxisName = ()
+) -> jax.Array:
     """Frobenius norm of each layer's weight.
 
     Example:
@@ -25,13 +27,15 @@ def weight_norms(params: optax.Params, plan: RescalingPlan) -> jax.Array:
     Args:
         params: the parameters that the plan is for.
         plan: says which leaves are weights, and their order.
+        axis_name: inside :func:`jax.shard_map` the axes over which weights are split.
 
     Returns:
         Norms over all entries of each weight, float32 (float64 if a weight is);
         shape (layers,).  Zero for a weight that is masked out.
     """
     leaves = jax.tree.leaves(params, is_leaf=is_masked)
-    return norms_of_weights(leaves, plan.match_params(params), plan)
+    places = plan.match_params(params, split=bool(axis_name))
+    return norms_of_weights(leaves, places, plan, axis_name=axis_name)
 
 
 def weight_growth(
