@@ -1,6 +1,7 @@
 """Weights spread over devices: the same numbers, and no weight gathered."""
 
 import os
+import socket
 import subprocess
 import sys
 
@@ -84,7 +85,7 @@ for dtype in (jnp.float32, jnp.bfloat16):
 
 
 LAYOUTS = """
-import re
+import itertools, re
 import jax, jax.numpy as jnp, numpy as np, optax
 from jax.sharding import NamedSharding, PartitionSpec as P
 import swr_optax
@@ -139,7 +140,6 @@ expected = jax.jit(lambda p, m: steps(transformation(), p, m))(params, moves)
 
 JIT = """
 # Each layout is one that people use; of two weights of one shape with other specs.
-mesh = jax.make_mesh((2, 4), ("d", "m"), axis_types=(jax.sharding.AxisType.Auto,) * 2)
 COLUMN, ROW = {"w": P(None, "m"), "b": P("m")}, {"w": P("m", None), "b": P()}
 LAYOUTS = {
     "data": {name: {"w": P(), "b": P()} for name in SHAPES},
@@ -151,7 +151,9 @@ LAYOUTS = {
     },
 }
 tx = transformation()
-for name, layout in LAYOUTS.items():
+KINDS = [jax.sharding.AxisType.Auto, jax.sharding.AxisType.Explicit]
+for kind, (name, layout) in itertools.product(KINDS, LAYOUTS.items()):
+    mesh = jax.make_mesh((2, 4), ("d", "m"), axis_types=(kind, kind))
     shardings = jax.tree.map(lambda spec: NamedSharding(mesh, spec), layout)
     sharded, changes = jax.device_put((params, moves), (shardings, shardings))
     step = jax.jit(lambda p, m: steps(tx, p, m))
@@ -250,6 +252,58 @@ for spec, message in ((P(None, "m"), None), (P("m"), "b has shape (2, 8), not (4
     except ValueError as error:
         assert message is not None and message in str(error), error
 """
+
+
+MEETING = """
+import sys
+import jax
+
+jax.distributed.initialize(
+    coordinator_address=sys.argv[1], num_processes=2, process_id=int(sys.argv[2])
+)
+"""
+
+HOSTS = """
+assert jax.process_count() == 2 and jax.device_count() == 4
+mesh = jax.make_mesh((4,), ("fsdp",), axis_types=(jax.sharding.AxisType.Auto,))
+sharding = NamedSharding(mesh, P("fsdp"))
+
+
+def spread(array):
+    array = np.asarray(array)
+    return jax.make_array_from_callback(array.shape, sharding, lambda i: array[i])
+
+
+found, state = jax.jit(lambda p, m: steps(transformation(), p, m))(
+    *jax.tree.map(spread, (params, moves))
+)
+expected = jax.tree.map(np.asarray, expected)
+assert_close(jax.tree.map(np.asarray, state), expected[1])
+for array, whole in zip(jax.tree.leaves(found), jax.tree.leaves(expected[0])):
+    assert not array.is_fully_addressable
+    for shard in array.addressable_shards:
+        assert_close(np.asarray(shard.data), whole[shard.index])
+"""
+
+
+def test_weights_spread_over_two_processes_as_over_hosts():
+    """With two devices each, through ``jax.distributed``."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = f"localhost:{free.getsockname()[1]}"
+    script = MEETING + LAYOUTS + HOSTS
+    hosts = [
+        subprocess.Popen(
+            [sys.executable, "-c", script, address, str(process)],
+            env={**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for process in range(2)
+    ]
+    for host in hosts:
+        _, said = host.communicate(timeout=240)
+        assert host.returncode == 0, said
 
 
 @pytest.mark.parametrize(
