@@ -11,8 +11,11 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
+FEW = 8
+"""Entries up to which a vector is left as it is."""
+
 TOGETHER = 64
-"""Scalars that one reduction puts out."""
+"""Entries that one reduction puts out, at most."""
 
 
 def entries(vector: jax.Array) -> Sequence[jax.Array] | jax.Array:
@@ -28,15 +31,16 @@ def entries(vector: jax.Array) -> Sequence[jax.Array] | jax.Array:
     to reduce.
     """
     count = vector.shape[0]
-    if count <= TOGETHER:
+    if count <= FEW:
         return vector
-    rows = jnp.pad(vector, (0, -count % TOGETHER)).reshape(-1, TOGETHER)
+    width = min(TOGETHER, count)
+    rows = jnp.pad(vector, (0, -count % width)).reshape(-1, width)
     found: list[jax.Array] = []
+    nothing = [jnp.zeros((), vector.dtype)] * width
     for row in rows:
         pairs = jnp.stack([row, jnp.zeros_like(row)])
-        columns = [pairs[:, i] for i in range(TOGETHER)]
-        nothing = [jnp.zeros((), vector.dtype)] * TOGETHER
-        found += jax.lax.reduce(columns, nothing, _add_each, (0,))
+        columns = jax.lax.split(pairs, [1] * width, axis=1)
+        found += jax.lax.reduce(columns, nothing, _add_each, (0, 1))
     return found[:count]
 
 

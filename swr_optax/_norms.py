@@ -19,7 +19,7 @@ Place: TypeAlias = int | slice | None
 AxisName: TypeAlias = str | tuple[str, ...]
 """Names of the axes of :func:`jax.shard_map` over which weights may be split."""
 
-STACKED_UP_TO = 2**14
+STACKED_UP_TO = 2**12
 """Entries up to which arrays of one shape are copied together to be summed at once.
 
 Below, a reduction of its own costs an array more than the copy: one more kernel to
@@ -96,15 +96,17 @@ def _is_stacked(leaf: jax.Array, place: Place) -> bool:
     """
     mesh = jax.typeof(leaf).sharding.mesh
     alone = mesh.empty or mesh.size == 1
-    return alone and isinstance(place, int) and leaf.size <= STACKED_UP_TO
+    single = isinstance(place, int) and leaf.ndim > 0
+    return alone and single and leaf.size <= STACKED_UP_TO
 
 
 def _sums_of_squares(arrays: Sequence[jax.Array], place: Place) -> jax.Array:
     """Of each array, or of each slice of a stacked one."""
-    if isinstance(place, slice):
-        (stack,) = arrays
-    else:
-        stack = jnp.stack(arrays) if len(arrays) > 1 else arrays[0][None]
+    stack = arrays[0]
+    if isinstance(place, int):
+        # Without an axis of its own for each, which would be an equation for each.
+        together = jnp.concatenate(arrays) if len(arrays) > 1 else stack
+        stack = together.reshape(len(arrays), *stack.shape)
     wide = widened(stack)
     size = jnp.abs(wide) if jnp.iscomplexobj(wide) else wide
     return jnp.sum(jnp.square(size), axis=tuple(range(1, stack.ndim)))

@@ -97,15 +97,11 @@ class _Debts:
 
         Args:
             norms: of the weights of some layers.
-            references: of all layers, as are the coefficients and what is owed.
+            references: of the same layers, as are the coefficients and what is owed.
             coefficients: λ, of each layer or one for all.
             owed: before this step.
             layers: which; all, unless the debts are separate.
         """
-        if len(layers) < len(self.thresholds):
-            references, owed = references[layers], owed[layers]
-            if np.size(coefficients) > 1:
-                coefficients = coefficients[layers]  # type: ignore[index]
         thresholds = self.thresholds[layers]
         if not thresholds.any():
             return log_scalers_of(norms, references, coefficients), owed
@@ -291,21 +287,28 @@ def soft_weight_rescaling(
         turns = _turns(moved, places, plan, debts.separate)
         settled: list[tuple[jax.Array, jax.Array]] = []
         own: dict[int, jax.Array] = {}
-        for i, layers in turns:
+        last: jax.Array | None = None
+        for (i, layers), reference, rate, debt in zip(
+            turns,
+            _for_turns(references, turns),
+            _for_turns(coefficients, turns),
+            _for_turns(owed, turns),
+            strict=True,
+        ):
             if i is None:
                 norms = norms_of(moved, places, layers=layers)
             else:
-                for factor in list(own.values())[-1:]:
-                    moved[i] = widened(leaves[i]) + after(changes[i], factor.ravel()[0])
+                if last is not None:
+                    moved[i] = widened(leaves[i]) + after(changes[i], last)
                 norms = norms_of([moved[i]], [places[i]], layers=layers)
             norms = norms.astype(references.dtype)
-            settled.append(debts.settle(norms, references, coefficients, owed, layers))
+            settled.append(debts.settle(norms, reference, rate, debt, layers))
             if i is not None:
                 factor = jnp.expm1(settled[-1][0])
-                own[i] = factor if isinstance(places[i], slice) else factor[0]
-        layers = np.concatenate([layers for _, layers in turns])
+                last = factor[0]
+                own[i] = factor if isinstance(places[i], slice) else last
         log_scalers, owed = (
-            _in_order(parts, layers) for parts in zip(*settled, strict=True)
+            _in_order(parts, turns) for parts in zip(*settled, strict=True)
         )
         factors = _factors(exponents, places, log_scalers, own)
 
@@ -316,7 +319,8 @@ def soft_weight_rescaling(
             if not weights.isdisjoint(rows_of(places[i])):
                 # The sum is at hand, for its norm, and the change may not be.
                 change = moved[i] - widened(leaf)
-            factor = factor.reshape(factor.shape + (1,) * (leaf.ndim - factor.ndim))
+            if factor.ndim:  # One for each slice.
+                factor = factor.reshape(-1, *(1,) * (leaf.ndim - 1))
             return (change + factor * moved[i]).astype(changes[i].dtype)
 
         new_updates = [rescaled(i) for i in range(len(leaves))]
@@ -332,7 +336,7 @@ def soft_weight_rescaling(
 
 # Who goes when.
 
-ALONE_FROM = 2**17
+ALONE_FROM = 2**15
 """Entries of a weight from which on it is dealt with before the next one begins."""
 
 Turns = list[tuple[int | None, np.ndarray]]
@@ -367,11 +371,27 @@ def _turns(
     return turns
 
 
-def _in_order(parts: Sequence[jax.Array], layers: np.ndarray) -> jax.Array:
+def _for_turns(vector: Any, turns: Turns) -> list[Any]:
+    """Those entries of a vector that each turn needs; one for all layers is all."""
+    if len(turns) == 1 or np.size(vector) == 1:
+        return [vector] * len(turns)
+    if isinstance(vector, np.ndarray):
+        return [vector[layers] for _, layers in turns]
+    each = entries(vector)
+    return [
+        each[layers[0]].reshape(1) if len(layers) == 1 else vector[layers]
+        for _, layers in turns
+    ]
+
+
+def _in_order(parts: Sequence[jax.Array], turns: Turns) -> jax.Array:
     """What was found in turns, in the order of the plan's layers."""
-    together = parts[0] if len(parts) == 1 else jnp.concatenate(parts)
-    order = np.argsort(layers)
-    return together if (order == np.arange(len(order))).all() else together[order]
+    if len(turns) == 1:
+        return parts[0]
+    layers = np.concatenate([layers for _, layers in turns])
+    together = jnp.concatenate(parts)
+    in_order = (layers[1:] > layers[:-1]).all()
+    return together if in_order else together[np.argsort(layers)]
 
 
 def _factors(
