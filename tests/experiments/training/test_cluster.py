@@ -1,0 +1,163 @@
+"""Lanes on a real cluster of two machines, with one core each."""
+
+import dataclasses
+import os
+from pathlib import Path
+import signal
+import sys
+import time
+
+import pytest
+from real_loops import configured, digits, run, stream
+
+from experiments.errors import UserError
+from experiments.protocols.proportionality import run_proportionality
+from experiments.protocols.records import write_rows
+from experiments.training import checkpoint
+from experiments.training.checkpoint import Checkpoints
+from experiments.training.cluster import Cluster
+from experiments.training.lanes import Job
+
+pytestmark = pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="workers are looked for in /proc"
+)
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    """Of a cluster whose machines share nothing with the user but what Ray carries."""
+    from ray.cluster_utils import Cluster as Machines
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("workers")))
+        patch.setenv("PYTHONPATH", os.pathsep.join(map(os.path.abspath, sys.path)))
+        machine = {"num_cpus": 1, "num_gpus": 0, "object_store_memory": 100 << 20}
+        head = {**machine, "include_dashboard": False}
+        machines = Machines(initialize_head=True, head_node_args=head)
+        machines.add_node(**machine)
+        yield machines.address
+        machines.shutdown()
+
+
+@pytest.fixture(scope="module")
+def cluster(address):
+    with Cluster(address) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def saving_often(monkeypatch):
+    monkeypatch.setattr(checkpoint, "SECONDS_BETWEEN", -1.0)
+
+
+def workers():
+    """Processes below this one that work on a lane, by its number."""
+    parents, found = {}, {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            title = (folder / "cmdline").read_bytes()
+            stat = (folder / "stat").read_text()
+        except OSError:  # It has just ended.
+            continue
+        pid = int(folder.name)
+        parents[pid] = int(stat.rpartition(")")[2].split()[1])
+        if title.startswith(b"ray::lane "):
+            found[int(title.split()[1])] = pid
+
+    def is_ours(pid):
+        while pid in parents and pid != os.getpid():
+            pid = parents[pid]
+        return pid == os.getpid()
+
+    return {lane: pid for lane, pid in found.items() if is_ours(pid)}
+
+
+def csv_of(records, path):
+    rows = [record.row() if hasattr(record, "row") else record for record in records]
+    write_rows(path, [{**row, "seconds": None} for row in rows])
+    return path.read_bytes()
+
+
+def is_of_lane(record, other):
+    return (record.method, record.seed) == (other.method, other.seed)
+
+
+LONG = configured(
+    methods=("full_reset", "swr"), seeds=2, epochs=25, batch_size=64, learning_rate=3e-3
+)
+
+
+@pytest.mark.usefixtures("saving_often")
+def test_a_lost_worker_s_lane_goes_on_elsewhere(cluster, tmp_path):
+    shown, before = [], []
+
+    def tick(records):
+        """Kills the worker of the first lane that is in its second stage."""
+        shown.extend(records)
+        lane = 2 * LONG.methods.index(records[0].method) + records[0].seed
+        if not before and records[-1].stage == 2:
+            at_work = workers()
+            assert len(at_work) == 2
+            os.kill(at_work[lane], signal.SIGKILL)
+            before.extend(r for r in shown if is_of_lane(r, records[0]))
+
+    records = run(LONG, digits(200), tmp_path / "cluster", tick, engine=cluster)
+    here = run(LONG, digits(200), tmp_path / "here")
+    assert csv_of(records, tmp_path / "a.csv") == csv_of(here, tmp_path / "b.csv")
+    # Every record was shown once, and what was saved was not measured again.
+    assert len(shown) == len(records)
+    assert {(r.method, r.seed, r.stage, r.epoch) for r in shown} == {
+        (r.method, r.seed, r.stage, r.epoch) for r in records
+    }
+    assert 25 <= len(before) < 50
+    assert [record for record in before[:-5] if record not in records] == []
+
+
+@pytest.mark.usefixtures("saving_often")
+def test_a_run_that_was_stopped_goes_on_here(cluster, tmp_path):
+    config = dataclasses.replace(LONG, methods=("swr",))
+
+    def stop(records):
+        if records[-1].epoch > 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(config, digits(200), tmp_path / "parted", stop, engine=cluster)
+    end = time.monotonic() + 20
+    while workers() and time.monotonic() < end:
+        time.sleep(0.1)
+    assert not workers()
+    seen = []
+    records = run(config, digits(200), tmp_path / "parted", seen.append)
+    assert max(map(len, seen)) > 2  # What was saved is told at once.
+    whole = run(config, digits(200), tmp_path / "whole")
+    assert csv_of(records, tmp_path / "a.csv") == csv_of(whole, tmp_path / "b.csv")
+
+
+def test_streams_and_scaled_networks_go_there_too(cluster, tmp_path):
+    config = stream(methods=("fresh", "fire"), seeds=2)
+    records = run(config, digits(), tmp_path / "cluster", engine=cluster)
+    here = run(config, digits(), tmp_path / "here")
+    assert csv_of(records, tmp_path / "a.csv") == csv_of(here, tmp_path / "b.csv")
+
+    config = configured(protocol="proportionality", batch_size=64)
+    found = []
+    for name, engine in (("scaled", {"engine": cluster}), ("scaled here", {})):
+        checkpoints = Checkpoints(tmp_path / name, "a run")
+        tick = lambda _: None  # noqa: E731
+        rows = run_proportionality(config, digits(200), tick, checkpoints, **engine)
+        found.append(csv_of(rows, tmp_path / f"{name}.csv"))
+    assert found[0] == found[1]
+
+
+def test_a_user_s_error_comes_back_as_it_is(cluster, tmp_path):
+    config = configured(seeds=2)
+    checkpoints = Checkpoints(tmp_path, "a run")
+    file = checkpoints.file(Job("vanilla", config.members("vanilla")[1:])).path
+    file.write_bytes(b"no checkpoint")
+    with pytest.raises(UserError) as error:
+        run(config, digits(200), tmp_path, engine=cluster)
+    assert type(error.value) is UserError
+    assert str(error.value) == (
+        f"{file} is damaged: delete it, and its part of the run starts anew"
+    )
