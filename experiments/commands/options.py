@@ -191,8 +191,8 @@ def make_engine(options: RunOptions, config: Config) -> AbstractContextManager[E
             continue
         if options.cluster is None:
             raise UserError(f"--{name} belongs to a cluster: add --cluster auto")
-        # Ray's rule, and NaN is neither.
-        if not (0 <= share <= 1 or share.is_integer()):
+        # Ray's rule; NaN is neither.
+        if not (0 <= share <= 1 or (share > 1 and share.is_integer())):
             raise UserError(
                 f"--{name} must be from 0 to 1 or a whole number, not {share:g}"
             )

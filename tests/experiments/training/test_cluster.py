@@ -1,12 +1,15 @@
 """Lanes on a real cluster of two machines, with one core each."""
 
+import csv
 import dataclasses
 import os
 from pathlib import Path
 import signal
+import subprocess
 import sys
 import time
 
+import jax
 import pytest
 from real_loops import configured, digits, run, stream
 
@@ -29,7 +32,11 @@ def address(tmp_path_factory):
     from ray.cluster_utils import Cluster as Machines
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("workers")))
+        cache = tmp_path_factory.mktemp("workers")
+        (cache / "swr-optax").mkdir()
+        # What was compiled here, the workers find.
+        (cache / "swr-optax" / "xla").symlink_to(jax.config.jax_compilation_cache_dir)
+        patch.setenv("XDG_CACHE_HOME", str(cache))
         patch.setenv("PYTHONPATH", os.pathsep.join(map(os.path.abspath, sys.path)))
         machine = {"num_cpus": 1, "num_gpus": 0, "object_store_memory": 100 << 20}
         head = {**machine, "include_dashboard": False}
@@ -83,12 +90,13 @@ def is_of_lane(record, other):
 
 
 LONG = configured(
-    methods=("full_reset", "swr"), seeds=2, epochs=25, batch_size=64, learning_rate=3e-3
+    methods=("full_reset", "vanilla"), seeds=2, epochs=25, learning_rate=3e-3
 )
 
 
 @pytest.mark.usefixtures("saving_often")
 def test_a_lost_worker_s_lane_goes_on_elsewhere(cluster, tmp_path):
+    here = run(LONG, digits(200), tmp_path / "here")
     shown, before = [], []
 
     def tick(records):
@@ -102,7 +110,6 @@ def test_a_lost_worker_s_lane_goes_on_elsewhere(cluster, tmp_path):
             before.extend(r for r in shown if is_of_lane(r, records[0]))
 
     records = run(LONG, digits(200), tmp_path / "cluster", tick, engine=cluster)
-    here = run(LONG, digits(200), tmp_path / "here")
     assert csv_of(records, tmp_path / "a.csv") == csv_of(here, tmp_path / "b.csv")
     # Every record was shown once, and what was saved was not measured again.
     assert len(shown) == len(records)
@@ -115,7 +122,7 @@ def test_a_lost_worker_s_lane_goes_on_elsewhere(cluster, tmp_path):
 
 @pytest.mark.usefixtures("saving_often")
 def test_a_run_that_was_stopped_goes_on_here(cluster, tmp_path):
-    config = dataclasses.replace(LONG, methods=("swr",))
+    config = dataclasses.replace(LONG, methods=("vanilla",))
 
     def stop(records):
         if records[-1].epoch > 2:
@@ -136,13 +143,13 @@ def test_a_run_that_was_stopped_goes_on_here(cluster, tmp_path):
 
 def test_streams_and_scaled_networks_go_there_too(cluster, tmp_path):
     config = stream(methods=("fresh", "fire"), seeds=2)
-    records = run(config, digits(), tmp_path / "cluster", engine=cluster)
     here = run(config, digits(), tmp_path / "here")
+    records = run(config, digits(), tmp_path / "cluster", engine=cluster)
     assert csv_of(records, tmp_path / "a.csv") == csv_of(here, tmp_path / "b.csv")
 
-    config = configured(protocol="proportionality", batch_size=64)
+    config = configured(protocol="proportionality", seeds=2)
     found = []
-    for name, engine in (("scaled", {"engine": cluster}), ("scaled here", {})):
+    for name, engine in (("scaled here", {}), ("scaled", {"engine": cluster})):
         checkpoints = Checkpoints(tmp_path / name, "a run")
         tick = lambda _: None  # noqa: E731
         rows = run_proportionality(config, digits(200), tick, checkpoints, **engine)
@@ -161,3 +168,52 @@ def test_a_user_s_error_comes_back_as_it_is(cluster, tmp_path):
     assert str(error.value) == (
         f"{file} is damaged: delete it, and its part of the run starts anew"
     )
+
+
+def swr_experiments(*arguments, cwd):
+    return subprocess.run(
+        [sys.executable, "-m", "experiments", *arguments],
+        cwd=cwd,
+        env={**os.environ, "XDG_CACHE_HOME": str(cwd / "cache")},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def test_a_sweep_as_a_user_types_it(address, tmp_path):
+    """What it compares and the best one's run; a log has no line of Ray's."""
+    command = ["sweep", "swr", "--protocol", "single-task", "--grid", "1e-2", "1e-3"]
+    command += ["--seeds", "2", "--epochs", "2", "--train-images", "200"]
+    there = ("--cluster", address, "--out", "there")
+    done = swr_experiments(*command, *there, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert [x for x in done.stderr.splitlines() if "no coefficients" not in x] == [
+        "SWR …"
+    ] * 2
+    here = swr_experiments(*command, "--out", "here", cwd=tmp_path)
+
+    def without_seconds(path):
+        with path.open(newline="") as file:
+            return [{**row, "seconds": None} for row in csv.DictReader(file)]
+
+    for name in ("sweep.csv", "best/metrics.csv", "best/config.json"):
+        files = [tmp_path / folder / name for folder in ("here", "there")]
+        if name.endswith(".json"):
+            assert files[0].read_text() == files[1].read_text()
+        else:
+            assert without_seconds(files[0]) == without_seconds(files[1])
+    assert here.stdout.splitlines()[:-1][1:] == done.stdout.splitlines()[:-1][1:]
+    assert not (tmp_path / "there" / "checkpoint").exists()
+
+
+def test_a_share_that_no_machine_has_is_refused(address, tmp_path):
+    share = ("--cluster", address, "--lane-gpus", "0.5")
+    done = swr_experiments(*share, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == (
+        "swr-experiments: no machine of the cluster has 1 cores and 0.5 accelerators"
+        " for a lane: lower --lane-cpus or --lane-gpus\n"
+    )
+    assert not done.stdout
