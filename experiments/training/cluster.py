@@ -263,6 +263,9 @@ def _get(reference: Any) -> Any:
 
 
 def _check_answers(address: str) -> None:
+    """Raises an error if nothing is there, which takes Ray minutes to find out."""
+    if address == "auto":
+        address = os.environ.get("RAY_ADDRESS") or address  # As Ray does it.
     if address in ("auto", "local"):
         return
     if address.startswith("ray://"):
