@@ -18,6 +18,7 @@ from experiments.commands.options import (
     StreamOptions,
     SweepOptions,
     make_config,
+    make_engine,
     out_folder,
     parse_coefficient,
 )
@@ -101,7 +102,9 @@ def stream(
     config = make_config(options, task)
     from experiments.commands.streams import run
 
-    run(config, out_folder(options, config), options.data_dir, options.tensorboard)
+    out = out_folder(options, config)
+    with make_engine(options, config) as engine:
+        run(config, out, options.data_dir, options.tensorboard, engine)
 
 
 @app.command
@@ -156,7 +159,9 @@ def proportionality(options: StageOptions = StageOptions()) -> None:
     config = make_config(options, "proportionality")
     from experiments.commands.proportionality import run
 
-    run(config, out_folder(options, config), options.data_dir)
+    out = out_folder(options, config)
+    with make_engine(options, config) as engine:
+        run(config, out, options.data_dir, engine)
 
 
 @app.command
@@ -196,7 +201,9 @@ def sweep(
     from experiments.commands.sweep import run
 
     out = out_folder(options, config, f"sweep-{method}-")
-    run(config, values, learning_rates, out, options.data_dir, options.tensorboard)
+    tries = values, learning_rates
+    with make_engine(options, config) as engine:
+        run(config, *tries, out, options.data_dir, options.tensorboard, engine)
 
 
 @app.command
@@ -250,7 +257,9 @@ def _run_stages(protocol: str, options: RunOptions) -> None:
     config = make_config(options, protocol)
     from experiments.commands.stages import run
 
-    run(config, out_folder(options, config), options.data_dir, options.tensorboard)
+    out = out_folder(options, config)
+    with make_engine(options, config) as engine:
+        run(config, out, options.data_dir, options.tensorboard, engine)
 
 
 if __name__ == "__main__":

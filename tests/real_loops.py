@@ -40,10 +40,10 @@ def digits(train=None, side=8):
     )
 
 
-def run(config, dataset, folder, tick=lambda *_: None, identity="a run"):
+def run(config, dataset, folder, tick=lambda *_: None, identity="a run", **engine):
     """The records of a run that saves what is unfinished in a folder."""
     loop = run_stream if config.is_stream else run_protocol
-    return loop(config, dataset, tick, Checkpoints(folder, identity))
+    return loop(config, dataset, tick, Checkpoints(folder, identity), **engine)
 
 
 def numbers(records, **fields):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -10,11 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from experiments.errors import UserError, check_name
-from experiments.training.freed_memory import keep_freed_memory
+from experiments.training.freed_memory import KEEPING, keep_freed_memory
 
 if TYPE_CHECKING:
     from experiments.methods.coefficients import Coefficient
     from experiments.protocols.config import Config
+    from experiments.training.engine import Engine
 
 # What imports JAX is imported late, so that --help and misspelt options answer at once.
 
@@ -49,6 +51,10 @@ class RunOptions:
         out: folder for the results, replacing earlier ones
             (runs/PROTOCOL-DATASET-MODEL)
         tensorboard: write event files as well
+        cluster: hand the lanes of the run, each a seed with a coefficient, to a Ray
+            cluster: auto, local or HOST:PORT (pip install 'swr-optax[cluster]')
+        lane_cpus: cores for a lane there (1)
+        lane_gpus: accelerators for a lane there, such as 0.25 (1 if there are any)
     """
 
     dataset: str | None = None
@@ -64,6 +70,9 @@ class RunOptions:
     data_dir: str | None = None
     out: Path | None = None
     tensorboard: Flag = False
+    cluster: str | None = None
+    lane_cpus: float | None = None
+    lane_gpus: float | None = None
 
 
 @Parameter(name="*")
@@ -165,6 +174,42 @@ def out_folder(options: RunOptions, config: Config, prefix: str = "") -> Path:
     if not str(options.out).strip(". "):
         raise UserError("--out must name a folder of its own, such as runs/mine")
     return options.out
+
+
+def make_engine(options: RunOptions, config: Config) -> AbstractContextManager[Engine]:
+    """What is to work on the run's lanes: this process, or a cluster.
+
+    Raises:
+        UserError: if Ray is missing, or a lane cannot have such a share.
+    """
+    from experiments.models import MODELS
+    from experiments.training.engine import run_here
+
+    shares = {"lane-cpus": options.lane_cpus, "lane-gpus": options.lane_gpus}
+    for name, share in shares.items():
+        if share is None:
+            continue
+        if options.cluster is None:
+            raise UserError(f"--{name} belongs to a cluster: add --cluster auto")
+        # Ray's rule; NaN is neither.
+        if not (0 <= share <= 1 or (share > 1 and share.is_integer())):
+            raise UserError(
+                f"--{name} must be from 0 to 1 or a whole number, not {share:g}"
+            )
+    if options.cluster is None:
+        return nullcontext(run_here)
+    try:
+        from experiments.training.cluster import Cluster
+    except ImportError:
+        raise UserError(
+            "--cluster needs Ray: pip install 'swr-optax[cluster]'"
+        ) from None
+    return Cluster(
+        options.cluster,
+        cpus=1 if options.lane_cpus is None else options.lane_cpus,
+        gpus=options.lane_gpus,
+        environment={} if MODELS[config.model].small else KEEPING,
+    )
 
 
 def parse_coefficient(text: str, where: str) -> Coefficient:

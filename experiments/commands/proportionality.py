@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 import time
 
@@ -15,9 +16,12 @@ from experiments.protocols.config import Config
 from experiments.protocols.proportionality import epochs_of, run_proportionality
 from experiments.reporting.run_files import proportionality_table, write_run
 from experiments.training.checkpoint import Checkpoints
+from experiments.training.engine import Engine, run_here
 
 
-def run(config: Config, out: Path, data_dir: str | None) -> None:
+def run(
+    config: Config, out: Path, data_dir: str | None, engine: Engine = run_here
+) -> None:
     """Trains, scales, measures, trains on; writes the run's folder.
 
     Raises:
@@ -33,10 +37,10 @@ def run(config: Config, out: Path, data_dir: str | None) -> None:
     checkpoints = Checkpoints(out / "checkpoint", config.to_json())
     with Progress(Console(stderr=True), epochs_of(config)) as progress:
 
-        def tick(epochs: int) -> None:
-            progress.advance(config.methods[0], epochs)
+        def tick(epochs: Sequence[int]) -> None:
+            progress.advance(config.methods[0], len(epochs))
 
-        rows = run_proportionality(config, dataset, tick, checkpoints)
+        rows = run_proportionality(config, dataset, tick, checkpoints, engine)
     files = write_run(out, config, rows)
     checkpoints.remove()
     Console().print(proportionality_table(config, rows))

@@ -7,22 +7,29 @@ from pathlib import Path
 import sys
 import time
 
-import jax
 from rich.console import Console
 
 from experiments.commands.progress import Progress
 from experiments.commands.tensorboard import event_files
 from experiments.data import Dataset, load_dataset
-from experiments.files import cache_folder, check_writable
+from experiments.files import check_writable
 from experiments.methods.coefficients import in_words
 from experiments.protocols.config import Config
 from experiments.protocols.records import Record
 from experiments.protocols.stage_loop import epochs_of, run_protocol
 from experiments.reporting.run_files import summary_table, write_run
 from experiments.training.checkpoint import Checkpoints
+from experiments.training.compiled import keep_compiled_programs
+from experiments.training.engine import Engine, run_here
 
 
-def run(config: Config, out: Path, data_dir: str | None, tensorboard: bool) -> None:
+def run(
+    config: Config,
+    out: Path,
+    data_dir: str | None,
+    tensorboard: bool,
+    engine: Engine = run_here,
+) -> None:
     """Runs a configuration, prints its table and writes its folder.
 
     Raises:
@@ -38,12 +45,13 @@ def run(config: Config, out: Path, data_dir: str | None, tensorboard: bool) -> N
     progress = Progress(Console(stderr=True), epochs_of(config))
     with progress, events as files_of_events:
 
-        def tick(method: str, records: Sequence[Record]) -> None:
-            progress.advance(method, sum(1 for record in records if record.epoch))
+        def tick(records: Sequence[Record]) -> None:
+            done = sum(1 for record in records if record.epoch)
+            progress.advance(records[0].method, done)
             if files_of_events is not None:
                 files_of_events.add(records)
 
-        records = run_protocol(config, dataset, tick, checkpoints)
+        records = run_protocol(config, dataset, tick, checkpoints, engine)
 
     files = write_run(out, config, [record.row() for record in records])
     checkpoints.remove()
@@ -58,9 +66,7 @@ def prepare(config: Config, data_dir: str | None) -> Dataset:
         UserError: if the data cannot be had.
     """
     dataset = load_dataset(config.dataset, data_dir)
-    # A second run compiles nothing anew.
-    jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    keep_compiled_programs()
     if config.is_stream:  # Whose tasks choose their images.
         return dataset
     return dataset.subset(config.train_images, config.test_images)

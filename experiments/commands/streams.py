@@ -19,9 +19,16 @@ from experiments.protocols.stream_loop import run_stream
 from experiments.reporting.run_files import stream_table, write_run
 from experiments.reporting.verdict import verdict
 from experiments.training.checkpoint import Checkpoints
+from experiments.training.engine import Engine, run_here
 
 
-def run(config: Config, out: Path, data_dir: str | None, tensorboard: bool) -> None:
+def run(
+    config: Config,
+    out: Path,
+    data_dir: str | None,
+    tensorboard: bool,
+    engine: Engine = run_here,
+) -> None:
     """Runs a stream, prints who keeps learning and writes its folder.
 
     Raises:
@@ -39,7 +46,7 @@ def run(config: Config, out: Path, data_dir: str | None, tensorboard: bool) -> N
             if files_of_events is not None:
                 files_of_events.add(records)
 
-        records = run_stream(config, dataset, tick, checkpoints)
+        records = run_stream(config, dataset, tick, checkpoints, engine)
     rows = [record.row() for record in records]
     files = write_run(out, config, rows)
     checkpoints.remove()

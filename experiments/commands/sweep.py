@@ -27,11 +27,12 @@ from experiments.protocols.config import Config
 from experiments.protocols.records import Record, TaskRecord, write_rows
 from experiments.protocols.stage_loop import run_members
 from experiments.protocols.stages import PROTOCOLS
-from experiments.protocols.stream_loop import Job, run_jobs
+from experiments.protocols.stream_loop import run_jobs
 from experiments.protocols.streams import STREAMS
 from experiments.reporting.drawing.plane import draw_plane
 from experiments.training.checkpoint import Checkpoints
-from experiments.training.lanes import Member
+from experiments.training.engine import Engine, run_here
+from experiments.training.lanes import Job, Member
 
 HELD_OUT = 0.1
 """Fraction of the training images on which the paper's protocols are compared."""
@@ -62,6 +63,7 @@ def run(
     out: Path,
     data_dir: str | None,
     tensorboard: bool,
+    engine: Engine = run_here,
 ) -> None:
     """Compares coefficients and rates, then runs the best.
 
@@ -76,6 +78,7 @@ def run(
         out: the folder.
         data_dir: of TFDS.
         tensorboard: whether the best run writes event files.
+        engine: what works on all of it.
 
     Raises:
         UserError: if there is nothing to find, the data cannot be had or the folder
@@ -94,7 +97,7 @@ def run(
     compare: Callable[..., list[Any]] = (
         compare_on_seeds if config.is_stream else compare_on_images
     )
-    histories = compare(config, dataset, points, checkpoints)
+    histories = compare(config, dataset, points, checkpoints, engine)
     scores = np.array([[score(of_seed) for of_seed in found] for found in histories])
     # What diverges is the worst.
     best = int(np.argmax(np.nan_to_num(scores.mean(axis=1), nan=-np.inf)))
@@ -118,7 +121,7 @@ def run(
         learning_rates={method: rate},
     )
     command = streams.run if config.is_stream else stages.run
-    command(chosen, out / "best", data_dir, tensorboard)
+    command(chosen, out / "best", data_dir, tensorboard, engine)
     checkpoints.remove()  # Not before, or the best run stopped would mean all again.
 
 
@@ -178,6 +181,7 @@ def compare_on_images(
     dataset: Dataset,
     points: Sequence[Point],
     checkpoints: Checkpoints,
+    engine: Engine = run_here,
 ) -> list[list[list[Record]]]:
     """Records for each point and seed."""
     (method,) = config.methods
@@ -189,10 +193,10 @@ def compare_on_images(
     epochs = config.protocol_stages * config.epochs * len(members)
     with Progress(Console(stderr=True), epochs) as progress:
 
-        def tick(method: str, records: Sequence[Record]) -> None:
+        def tick(records: Sequence[Record]) -> None:
             progress.advance(method, sum(1 for record in records if record.epoch))
 
-        found = run_members(config, dataset, method, members, tick, checkpoints)
+        found = run_members(config, dataset, method, members, tick, checkpoints, engine)
     return [found[i : i + config.seeds] for i in range(0, len(found), config.seeds)]
 
 
@@ -201,6 +205,7 @@ def compare_on_seeds(
     dataset: Dataset,
     points: Sequence[Point],
     checkpoints: Checkpoints,
+    engine: Engine = run_here,
 ) -> list[list[list[TaskRecord]]]:
     """Records for each point and seed, on seeds that no other run has."""
     (method,) = config.methods
@@ -215,7 +220,7 @@ def compare_on_seeds(
         def tick(records: Sequence[TaskRecord]) -> None:
             progress.advance(method, len(records))
 
-        return run_jobs(config, dataset, jobs, tick, checkpoints)
+        return run_jobs(config, dataset, jobs, tick, checkpoints, engine)
 
 
 def score(history: Sequence[Record] | Sequence[TaskRecord]) -> float:

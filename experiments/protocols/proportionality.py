@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -11,10 +11,10 @@ import numpy as np
 
 from experiments.data import Dataset
 from experiments.protocols.config import Config
-from experiments.protocols.stage_loop import on_device, stage_training
-from experiments.training.checkpoint import Checkpoints
-from experiments.training.lanes import Member, lanes, shuffled, stacked
-from experiments.training.side_by_side import run_side_by_side
+from experiments.protocols.stage_loop import DeviceData, stage_training
+from experiments.training.checkpoint import Checkpoints, Lane
+from experiments.training.engine import Engine, Tick, run_here
+from experiments.training.lanes import Job, Member, lanes, shuffled, stacked
 from experiments.training.step import TrainState
 from experiments.training.training import Data, Training
 import swr_optax
@@ -40,45 +40,67 @@ def epochs_of(config: Config) -> int:
 def run_proportionality(
     config: Config,
     dataset: Dataset,
-    tick: Callable[[int], None],
+    tick: Tick[int],
     checkpoints: Checkpoints,
+    engine: Engine = run_here,
 ) -> Rows:
     """Test accuracy for each ratio, at once and the best of later epochs.
 
     Args:
         config: what to run.
         dataset: its data.
-        tick: called with the number of epochs just finished.
+        tick: called with the epochs just finished, one for each seed.
         checkpoints: where what is done of each seed is saved.
+        engine: what works on the seeds.
 
     Returns:
         Rows of ``metrics.csv``.
     """
-    training = stage_training(config, dataset, config.methods[0])
-    members = config.members(config.methods[0])
-    train_data, test_data = on_device(dataset)
-
-    def run_lane(lane: Sequence[Member], tick: Callable[[int], None]) -> Rows:
-        return _run_lane(
-            config, training, train_data, test_data, checkpoints, lane, tick
-        )
-
-    found = run_side_by_side(run_lane, lanes(members), tick)
+    (method,) = config.methods
+    jobs = [Job(method, lane) for lane in lanes(config.members(method))]
+    found = engine(ScalingRun(config, dataset), [jobs], tick, checkpoints)
     return [row for rows in found for row in rows]
+
+
+class ScalingRun:
+    """What the lanes of a run have in common.
+
+    It is pickled without what it has compiled and put on devices.
+
+    Args:
+        config: of the run.
+        dataset: its data.
+    """
+
+    def __init__(self, config: Config, dataset: Dataset) -> None:
+        self._config = config
+        self._data = DeviceData(dataset)
+        self._training = stage_training(config, dataset, config.methods[0])
+
+    def __reduce__(self) -> tuple[type[ScalingRun], tuple[Config, Dataset]]:
+        return ScalingRun, (self._config, self._data.dataset)
+
+    def run_lane(
+        self, job: Job, device: jax.Device, saved: Lane, tick: Tick[int]
+    ) -> Rows:
+        """Trains a network, and on from it each of the scaled ones."""
+        data, members = self._data.on(device), job.members
+        config, training = self._config, self._training
+        return _run_lane(config, training, members, *data, device, saved, tick)
 
 
 def _run_lane(
     config: Config,
     training: Training,
+    members: Sequence[Member],
     train_data: Data,
     test_data: Data,
-    checkpoints: Checkpoints,
-    members: Sequence[Member],
-    tick: Callable[[int], None],
+    device: jax.Device,
+    lane: Lane,
+    tick: Tick[int],
 ) -> Rows:
-    """Trains a network, and on from it each of the scaled ones."""
     seeds = [member.seed for member in members]
-    arrays = stacked(members)
+    arrays = stacked(members, device)
     images = np.arange(len(train_data.targets))
     steps = -(-len(images) // config.batch_size)
 
@@ -90,17 +112,18 @@ def _run_lane(
             ]
         )
         state, _ = training.run(state, arrays, train_data, order)
-        tick(len(seeds))
+        tick([epoch] * len(seeds))
         return state
 
-    trained, done, rows = training.initialize(members), 0, Rows()
+    trained, done, rows = training.initialize(members, device=device), 0, Rows()
     later = later_epochs(config)
-    lane = checkpoints.lane(config.methods[0], members)
+    further = range(config.epochs + 1, config.epochs + later + 1)
     saved = lane.load(trained, _read_progress)
     if saved is not None:
         trained, (done, rows) = saved
         networks = len({(row["ratio"], row["biases"]) for row in rows})
-        tick(len(seeds) * (done + networks * later))
+        told = [*range(1, done + 1), *(networks * list(further))]
+        tick([epoch for epoch in told for _ in seeds])
     for epoch in range(done + 1, config.epochs + 1):
         trained = train(trained, epoch)
         if lane.is_due() or epoch == config.epochs:
@@ -113,7 +136,7 @@ def _run_lane(
             # Training gives away the arrays that it is given.
             state = jax.tree.map(jnp.copy, state)
             accuracies = [training.accuracy(state, test_data)]
-            for epoch in range(config.epochs + 1, config.epochs + later + 1):
+            for epoch in further:
                 state = train(state, epoch)
                 accuracies.append(training.accuracy(state, test_data))
             for when, values in (

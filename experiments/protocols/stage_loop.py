@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 import dataclasses
 import functools
+import threading
 import time
 from typing import Any
 
@@ -17,31 +18,31 @@ from experiments.methods import METHODS
 from experiments.protocols.config import OPTIMIZERS, Config
 from experiments.protocols.records import OBSERVED, Record, of_member
 from experiments.protocols.stages import PROTOCOLS, images_of_stage
-from experiments.training.checkpoint import Checkpoints
-from experiments.training.lanes import Member, lanes, shuffled, stacked
+from experiments.training.checkpoint import Checkpoints, Lane
+from experiments.training.engine import Engine, Tick, run_here
+from experiments.training.lanes import Job, Member, lanes, shuffled, stacked
 from experiments.training.network import build_network
-from experiments.training.side_by_side import run_side_by_side
 from experiments.training.step import TrainState
 from experiments.training.training import Data, Training
 from swr_optax import RescalingPlan, metrics
-
-Tick = Callable[[str, Sequence[Record]], None]
-"""Called with the method's name and the records of an epoch of some seeds."""
 
 Histories = list[list[Record]]
 """All evaluations so far, of each member."""
 
 
 def run_protocol(
-    config: Config, dataset: Dataset, tick: Tick, checkpoints: Checkpoints
+    config: Config,
+    dataset: Dataset,
+    tick: Tick[Record],
+    checkpoints: Checkpoints,
+    engine: Engine = run_here,
 ) -> list[Record]:
     """Runs all methods and seeds of a configuration; records in their order."""
-    records: list[Record] = []
-    for method in config.methods:
-        members = config.members(method)
-        for found in run_members(config, dataset, method, members, tick, checkpoints):
-            records += found
-    return records
+    rounds = [_lanes_of(method, config.members(method)) for method in config.methods]
+    found = engine(StageRun(config, dataset), rounds, tick, checkpoints)
+    return [
+        record for histories in found for history in histories for record in history
+    ]
 
 
 def run_members(
@@ -49,18 +50,46 @@ def run_members(
     dataset: Dataset,
     method: str,
     members: Sequence[Member],
-    tick: Tick,
+    tick: Tick[Record],
     checkpoints: Checkpoints,
+    engine: Engine = run_here,
 ) -> Histories:
     """Runs a method for seeds and coefficients; the records of each member."""
-    training = stage_training(config, dataset, method)
-    train, test = on_device(dataset)
-
-    def run(lane: Sequence[Member], tick: Tick) -> Histories:
-        return _run_lane(config, method, training, train, test, tick, checkpoints, lane)
-
-    found = run_side_by_side(run, lanes(members), tick)
+    jobs = _lanes_of(method, members)
+    found = engine(StageRun(config, dataset), [jobs], tick, checkpoints)
     return [history for histories in found for history in histories]
+
+
+def _lanes_of(method: str, members: Sequence[Member]) -> list[Job]:
+    return [Job(method, lane) for lane in lanes(members)]
+
+
+class StageRun:
+    """What the lanes of a protocol's run have in common.
+
+    It is pickled without what it has compiled and put on devices.
+
+    Args:
+        config: of the run.
+        dataset: its data.
+    """
+
+    def __init__(self, config: Config, dataset: Dataset) -> None:
+        self._config = config
+        self._data = DeviceData(dataset)
+        self._trainings = {
+            method: stage_training(config, dataset, method) for method in config.methods
+        }
+
+    def __reduce__(self) -> tuple[type[StageRun], tuple[Config, Dataset]]:
+        return StageRun, (self._config, self._data.dataset)
+
+    def run_lane(
+        self, job: Job, device: jax.Device, saved: Lane, tick: Tick[Record]
+    ) -> Histories:
+        """Trains and evaluates some members together; the records of each."""
+        data, training = self._data.on(device), self._trainings[job.method]
+        return _run_lane(self._config, training, job, *data, device, saved, tick)
 
 
 def stage_training(config: Config, dataset: Dataset, method: str) -> Training:
@@ -81,39 +110,56 @@ def drop_steps(config: Config, images: int) -> tuple[int, ...]:
     return tuple(int(drop * steps) for drop in PROTOCOLS[config.protocol].drops)
 
 
-def on_device(dataset: Dataset) -> tuple[Data, Data]:
-    """What is learnt, and what is tested on."""
-    return (
-        Data(jnp.asarray(dataset.train_images), jnp.asarray(dataset.train_labels)),
-        Data(jnp.asarray(dataset.test_images), jnp.asarray(dataset.test_labels)),
-    )
+class DeviceData:
+    """A data set on each device that asks for it, once."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+        self._copies: dict[jax.Device, tuple[Data, Data]] = {}
+        self._lock = threading.Lock()
+
+    def on(self, device: jax.Device) -> tuple[Data, Data]:
+        """What is learnt, and what is tested on."""
+        with self._lock:  # Lanes come at once.
+            if device not in self._copies:
+                self._copies[device] = on_device(self.dataset, device)
+            return self._copies[device]
+
+
+def on_device(dataset: Dataset, device: jax.Device | None = None) -> tuple[Data, Data]:
+    """What is learnt, and what is tested on; to stay on a device if one is named."""
+    train = Data(jnp.asarray(dataset.train_images), jnp.asarray(dataset.train_labels))
+    test = Data(jnp.asarray(dataset.test_images), jnp.asarray(dataset.test_labels))
+    return jax.device_put((train, test), device)
 
 
 def _run_lane(
     config: Config,
-    method: str,
     training: Training,
+    job: Job,
     train: Data,
     test: Data,
-    tick: Tick,
-    checkpoints: Checkpoints,
-    members: Sequence[Member],
+    device: jax.Device,
+    lane: Lane,
+    tick: Tick[Record],
 ) -> Histories:
     """Trains and evaluates some members together; the records of each."""
+    method, members = job
     protocol = PROTOCOLS[config.protocol]
     images, observed = len(train.targets), test.inputs[:OBSERVED]
     most_steps = -(-images // config.batch_size)
     seeds = [member.seed for member in members]
-    arrays = stacked(members)
-    state = training.initialize(members)
+    arrays = stacked(members, device)
+    state = training.initialize(members, device=device)
     initial = jax.tree.map(jnp.copy, state.params)
     histories: Histories = [[] for _ in members]
     done = (0, 0)
-    lane = checkpoints.lane(method, members)
     saved = lane.load(state, _read_progress)
     if saved is not None:
         state, (done, histories) = saved
-        tick(method, [record for history in histories for record in history])
+        tick(
+            [record for of_epoch in zip(*histories, strict=True) for record in of_epoch]
+        )
     last = histories[0][-1] if histories[0] else None
     steps = last.step if last else 0
     began = time.perf_counter() - (last.seconds if last else 0.0)
@@ -145,7 +191,7 @@ def _run_lane(
                 **of_member(seen, i, training.plan),
             )
             history.append(record)
-        tick(method, [history[-1] for history in histories])
+        tick([history[-1] for history in histories])
 
     first = protocol.stages if METHODS[method].last_stage_only else 1
     for stage in range(first, protocol.stages + 1):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 import dataclasses
 import time
 from typing import Any
@@ -18,34 +18,27 @@ from experiments.protocols.records import OBSERVED, TaskRecord, of_member
 from experiments.protocols.stages import PROTOCOLS
 from experiments.protocols.streams import STREAMS
 from experiments.protocols.tasks import Task
-from experiments.training.checkpoint import Checkpoints
-from experiments.training.lanes import Member, lanes, stacked
+from experiments.training.checkpoint import Checkpoints, Lane
+from experiments.training.engine import Engine, Tick, run_here
+from experiments.training.lanes import Job, lanes, stacked
 from experiments.training.network import build_network
-from experiments.training.side_by_side import run_side_by_side
 from experiments.training.step import CLASSIFICATION, REGRESSION
 from experiments.training.training import Data, Sums, Training
-
-Tick = Callable[[Sequence[TaskRecord]], None]
-"""Called with the records of a task of some members."""
 
 Histories = list[list[TaskRecord]]
 """All tasks so far, of each member."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Job:
-    """Some members of one method."""
-
-    method: str
-    members: tuple[Member, ...]
-
-
 def run_stream(
-    config: Config, dataset: Dataset, tick: Tick, checkpoints: Checkpoints
+    config: Config,
+    dataset: Dataset,
+    tick: Tick[TaskRecord],
+    checkpoints: Checkpoints,
+    engine: Engine = run_here,
 ) -> list[TaskRecord]:
     """Runs all methods and seeds of a configuration; records in their order."""
     jobs = [Job(method, config.members(method)) for method in config.methods]
-    found = run_jobs(config, dataset, jobs, tick, checkpoints)
+    found = run_jobs(config, dataset, jobs, tick, checkpoints, engine)
     return [
         record for histories in found for history in histories for record in history
     ]
@@ -55,32 +48,55 @@ def run_jobs(
     config: Config,
     dataset: Dataset,
     jobs: Sequence[Job],
-    tick: Tick,
+    tick: Tick[TaskRecord],
     checkpoints: Checkpoints,
+    engine: Engine = run_here,
 ) -> list[Histories]:
     """Runs methods with seeds and coefficients; the records of each job's members.
 
     Jobs take turns seed by seed, so that one sees early how methods compare.
     """
-    trainings = {
-        method: stream_training(config, dataset, method)
-        for method in dict.fromkeys(job.method for job in jobs)
-    }
     parts = [
         (turn, i, Job(job.method, lane))
         for i, job in enumerate(jobs)
         for turn, lane in enumerate(lanes(job.members))
     ]
     parts.sort(key=lambda part: part[:2])
-
-    def run(part: tuple[int, int, Job], tick: Tick) -> Histories:
-        job = part[2]
-        return _run_lane(config, dataset, job, trainings[job.method], tick, checkpoints)
-
+    side_by_side = [job for _, _, job in parts]
+    results = engine(StreamRun(config, dataset), [side_by_side], tick, checkpoints)
     histories: list[Histories] = [[] for _ in jobs]
-    for (_, i, _), found in zip(parts, run_side_by_side(run, parts, tick), strict=True):
+    for (_, i, _), found in zip(parts, results, strict=True):
         histories[i] += found
     return histories
+
+
+class StreamRun:
+    """What the lanes of a stream's run have in common.
+
+    It is pickled without what it has compiled.
+
+    Args:
+        config: of the run.
+        dataset: of which tasks are made.
+    """
+
+    def __init__(self, config: Config, dataset: Dataset) -> None:
+        self._config, self._dataset = config, dataset
+        self._trainings = {
+            method: stream_training(config, dataset, method)
+            for method in config.methods
+        }
+
+    def __reduce__(self) -> tuple[type[StreamRun], tuple[Config, Dataset]]:
+        return StreamRun, (self._config, self._dataset)
+
+    def run_lane(
+        self, job: Job, device: jax.Device, saved: Lane, tick: Tick[TaskRecord]
+    ) -> Histories:
+        """Runs some members of a method together, from where they were saved last."""
+        training = self._trainings[job.method]
+        config, dataset = self._config, self._dataset
+        return _run_lane(config, dataset, training, job, device, saved, tick)
 
 
 def stream_training(config: Config, dataset: Dataset, method: str) -> Training:
@@ -113,22 +129,21 @@ def _drops(config: Config, dataset: Dataset) -> tuple[int, ...]:
 def _run_lane(
     config: Config,
     dataset: Dataset,
-    job: Job,
     training: Training,
-    tick: Tick,
-    checkpoints: Checkpoints,
+    job: Job,
+    device: jax.Device,
+    lane: Lane,
+    tick: Tick[TaskRecord],
 ) -> Histories:
-    """Runs some members of a method together, from where they were saved last."""
     members, stream = job.members, STREAMS[config.protocol]
-    arrays = stacked(members)
-    state = training.initialize(members)
+    arrays = stacked(members, device)
+    state = training.initialize(members, device=device)
     initial = jax.tree.map(jnp.copy, state.params)
     histories: Histories = [[] for _ in members]
-    lane = checkpoints.lane(job.method, members)
     saved = lane.load(state, _read_histories)
     if saved is not None:
         state, histories = saved
-        tick([record for history in histories for record in history])
+        tick([record for of_task in zip(*histories, strict=True) for record in of_task])
     last = histories[0][-1] if histories[0] else None
     steps = last.step if last else 0
     began = time.perf_counter() - (last.seconds if last else 0.0)
@@ -136,11 +151,11 @@ def _run_lane(
         drawn = [
             stream.draw(dataset, config.size, member.seed, task) for member in members
         ]
-        data, order = to_learn(drawn), np.stack([one.order for one in drawn])
+        data, order = to_learn(drawn, device), np.stack([one.order for one in drawn])
         own = min(one.examples or len(one.inputs) for one in drawn)
         if training.method.fresh and task > 1:
             seeds = [config.fresh_seed(member.seed, task) for member in members]
-            state = training.initialize(members, seeds)
+            state = training.initialize(members, seeds, device)
             initial = jax.tree.map(jnp.copy, state.params)
         elif task > 1:
             passed = order[:, : own // config.batch_size]
@@ -148,7 +163,10 @@ def _run_lane(
         state, sums = training.run(state, arrays, data, order)
         steps += int((drawn[0].order >= 0).any(axis=1).sum())
         seen = training.observe(state, initial, data.inputs[:, : min(own, OBSERVED)])
-        measured = _per_member(training, state, sums, drawn, data, seen)
+        test = None
+        if drawn[0].test_inputs is not None:
+            test = training.accuracy(state, held_out(drawn, device))
+        measured = _per_member(training, state, sums, drawn, data, seen, test)
         seconds = time.perf_counter() - began
         for history, member, values in zip(histories, members, measured, strict=True):
             history.append(
@@ -173,20 +191,21 @@ def _run_lane(
     return histories
 
 
-def to_learn(drawn: Sequence[Task]) -> Data:
+def to_learn(drawn: Sequence[Task], device: jax.Device | None = None) -> Data:
     """What a lane's members learn, along a leading axis."""
-    return _together([(one.inputs, one.targets, one.classes) for one in drawn])
+    tasks = [(one.inputs, one.targets, one.classes) for one in drawn]
+    return _together(tasks, device)
 
 
-def held_out(drawn: Sequence[Task]) -> Data:
+def held_out(drawn: Sequence[Task], device: jax.Device | None = None) -> Data:
     """What a lane's members are tested on, along a leading axis."""
-    return _together(
-        [(one.test_inputs, one.test_targets, one.classes) for one in drawn]
-    )
+    tasks = [(one.test_inputs, one.test_targets, one.classes) for one in drawn]
+    return _together(tasks, device)
 
 
-def _together(arrays: Sequence[Any]) -> Data:
-    return Data(*jax.tree.map(lambda *each: jnp.asarray(np.stack(each)), *arrays))
+def _together(tasks: Sequence[Any], device: jax.Device | None) -> Data:
+    data = Data(*jax.tree.map(lambda *each: np.stack(each), *tasks))
+    return jax.device_put(data, device)
 
 
 def _per_member(
@@ -196,14 +215,13 @@ def _per_member(
     drawn: Sequence[Task],
     data: Data,
     seen: dict[str, Any],
+    test: np.ndarray | None,
 ) -> list[dict[str, Any]]:
     """What a task's records say beside their names, of each member."""
     regression = training.objective is REGRESSION
-    end = test = None
+    end = None
     if not regression and data.classes is None:
         end = training.accuracy(state, data)
-    if drawn[0].test_inputs is not None:
-        test = training.accuracy(state, held_out(drawn))
     totals = {name: np.asarray(value) for name, value in sums.items()}
     found = []
     for i, task in enumerate(drawn):

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+import dataclasses
 import hashlib
 import json
 import os
 from pathlib import Path
 import shutil
 import time
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from flax import serialization
 import jax
 import jax.numpy as jnp
 
 from experiments.errors import UserError
+from experiments.training.lanes import Job
 
 SECONDS_BETWEEN = 20.0
 """Training between two saves, at least: saving must not cost what it can save."""
@@ -26,6 +28,10 @@ Progress = TypeVar("Progress")
 
 class Checkpoints:
     """A folder with the states of what is not finished.
+
+    Attributes:
+        folder: where.
+        seconds: of a lane's training between two saves, at least.
 
     Args:
         folder: where; it holds one run's checkpoint at a time.
@@ -38,6 +44,7 @@ class Checkpoints:
 
     def __init__(self, folder: Path, identity: str) -> None:
         self.folder = folder
+        self.seconds = SECONDS_BETWEEN
         marker = folder / "run.json"
         content = identity.encode()
         if marker.is_file() and marker.read_bytes() == content:
@@ -52,22 +59,69 @@ class Checkpoints:
         folder.mkdir(parents=True, exist_ok=True)
         marker.write_bytes(content)
 
-    def lane(self, method: str, members: Sequence[object]) -> Lane:
-        """The part of a run that some members of a method are."""
+    def file(self, job: Job) -> File:
+        """Of the part of a run that some members of a method are."""
         # By a digest: a whole grid's members would be too long for a file's name.
-        digest = hashlib.sha256(repr(list(members)).encode()).hexdigest()
-        return Lane(self.folder / f"{method}-{digest[:16]}")
+        digest = hashlib.sha256(repr(list(job.members)).encode()).hexdigest()
+        return File(self.folder / f"{job.method}-{digest[:16]}.msgpack")
 
     def remove(self) -> None:
         """Throws everything away."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-class Lane:
-    """One group of members' place in the checkpoints."""
+class Storage(Protocol):
+    """Where a lane's bytes are kept; it prints as its name."""
 
-    def __init__(self, file: Path) -> None:
-        self._state = file.with_name(f"{file.name}.msgpack")
+    def read(self) -> bytes | None:
+        """What was written last, or None."""
+
+    def write(self, content: bytes) -> None:
+        """Replaces it, whole or not at all.
+
+        Raises:
+            UserError: if that cannot be.
+        """
+
+
+@dataclasses.dataclass(frozen=True)
+class File:
+    """A storage that is a file here.
+
+    Attributes:
+        path: of the file.
+    """
+
+    path: Path
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def read(self) -> bytes | None:
+        """See :class:`Storage`."""
+        return self.path.read_bytes() if self.path.is_file() else None
+
+    def write(self, content: bytes) -> None:
+        """See :class:`Storage`."""
+        unfinished = self.path.with_suffix(".unfinished")
+        try:
+            unfinished.write_bytes(content)
+            os.replace(unfinished, self.path)
+        except OSError as error:
+            raise UserError(f"cannot write {self.path}: {error.strerror}") from error
+
+
+class Lane:
+    """One group of members' place in the checkpoints.
+
+    Args:
+        storage: of its own.
+        seconds: of training between two saves, at least.
+    """
+
+    def __init__(self, storage: Storage, seconds: float) -> None:
+        self._storage = storage
+        self._seconds = seconds
         self._saved = time.perf_counter()
 
     def load(
@@ -83,22 +137,23 @@ class Lane:
         Raises:
             UserError: if the file is damaged.
         """
-        if not self._state.is_file():
+        content = self._storage.read()
+        if content is None:
             return None
         try:
-            saved = serialization.msgpack_restore(self._state.read_bytes())
+            saved = serialization.msgpack_restore(content)
             progress = read(json.loads(saved["progress"]))
             arrays = serialization.from_state_dict(_as_arrays(state), saved["state"])
             return _with_keys(arrays, state), progress
         except (ValueError, TypeError, KeyError) as error:
             raise UserError(
-                f"{self._state} is damaged: delete it, and its part of the run starts"
-                " anew"
+                f"{self._storage} is damaged: delete it, and its part of the run"
+                " starts anew"
             ) from error
 
     def is_due(self) -> bool:
         """Whether it is long enough ago that something was saved."""
-        return time.perf_counter() - self._saved > SECONDS_BETWEEN
+        return time.perf_counter() - self._saved > self._seconds
 
     def save(self, state: Any, progress: Mapping[str, Any]) -> None:
         """Saves, whole or not at all.
@@ -108,7 +163,7 @@ class Lane:
             progress: what JSON can hold.
 
         Raises:
-            UserError: if the file cannot be written.
+            UserError: if that cannot be written.
         """
         content = serialization.msgpack_serialize(
             {
@@ -116,12 +171,7 @@ class Lane:
                 "progress": json.dumps(progress),
             }
         )
-        unfinished = self._state.with_suffix(".unfinished")
-        try:
-            unfinished.write_bytes(content)
-            os.replace(unfinished, self._state)
-        except OSError as error:
-            raise UserError(f"cannot write {self._state}: {error.strerror}") from error
+        self._storage.write(content)
         self._saved = time.perf_counter()
 
 

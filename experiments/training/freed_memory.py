@@ -8,6 +8,13 @@ import sys
 # Names of <malloc.h>, which has them as numbers.
 M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8
 
+KEEPING = {
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(2**63 - 1),
+    "MALLOC_ARENA_MAX": "1",
+}
+"""Environment in which a process that is to be started does the same."""
+
 
 def keep_freed_memory() -> None:
     """Lets the process keep what it frees, where the C library is glibc.

@@ -1,13 +1,14 @@
 """Runs that go together, along a leading axis of the state.
 
-On an accelerator all seeds and coefficients of a method share one lane; on a CPU,
-where that does not pay, each has its own, so that a seed's numbers are the same
-alone or in company.
+On accelerators the seeds and coefficients of a method share one lane for each local
+device; on a CPU, where that does not pay, each has its own, so that a seed's numbers
+are the same alone or in company.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+import itertools
 from typing import Any, NamedTuple
 
 import jax
@@ -29,26 +30,60 @@ class Member(NamedTuple):
     learning_rate: Any
 
 
+class Job(NamedTuple):
+    """Some members of one method.
+
+    Attributes:
+        method: name in :data:`experiments.methods.METHODS`.
+        members: of it.
+    """
+
+    method: str
+    members: tuple[Member, ...]
+
+
 def lanes(members: Sequence[Member]) -> list[tuple[Member, ...]]:
     """The runs that go together on this machine."""
-    if jax.default_backend() == "cpu":
-        return [(member,) for member in members]
-    return [tuple(members)]
+    return layout(members, jax.default_backend(), jax.local_device_count())
 
 
-def stacked(members: Sequence[Member]) -> Member:
-    """A lane's members as arrays: seeds uint32, the others float32."""
+def layout(
+    members: Sequence[Member], backend: str, devices: int
+) -> list[tuple[Member, ...]]:
+    """The runs that go together.
+
+    Args:
+        members: all of them.
+        backend: kind of the devices; each member is alone on a ``"cpu"``.
+        devices: how many there are; elsewhere the members are split among them, as
+            evenly as can be.
+    """
+    most = len(members) if backend == "cpu" else devices
+    count = min(most, len(members))
+    ends = [len(members) * i // count for i in range(count + 1)]
+    return [tuple(members[start:end]) for start, end in itertools.pairwise(ends)]
+
+
+def stacked(members: Sequence[Member], device: jax.Device | None = None) -> Member:
+    """A lane's members as arrays: seeds uint32, the others float32.
+
+    Args:
+        members: of the lane.
+        device: where they are to stay, and all that is computed with them; None if
+            that does not matter.
+    """
     coefficients = [
         dict(member.coefficient)
         if isinstance(member.coefficient, Mapping)
         else member.coefficient
         for member in members
     ]
-    return Member(
+    arrays = Member(
         jnp.asarray([member.seed for member in members], jnp.uint32),
         jax.tree.map(lambda *values: jnp.asarray(values, jnp.float32), *coefficients),
         jnp.asarray([member.learning_rate for member in members], jnp.float32),
     )
+    return jax.device_put(arrays, device)
 
 
 def shuffled(

@@ -8,6 +8,7 @@ import os
 import threading
 from typing import ParamSpec, TypeVar
 
+import jax
 from threadpoolctl import threadpool_limits
 
 P = ParamSpec("P")
@@ -43,7 +44,7 @@ def run_side_by_side(
     # value decomposition then takes a second instead of a millisecond.
     with (
         threadpool_limits(1, user_api="blas"),
-        ThreadPoolExecutor(os.cpu_count()) as pool,
+        ThreadPoolExecutor(max(os.cpu_count() or 1, jax.local_device_count())) as pool,
     ):
         try:
             return list(pool.map(lambda lane: work(lane, tick_unless_stopped), lanes))

@@ -83,19 +83,25 @@ class Training:
         return self.network.plan
 
     def initialize(
-        self, members: Sequence[Member], seeds: Sequence[int] | None = None
+        self,
+        members: Sequence[Member],
+        seeds: Sequence[int] | None = None,
+        device: jax.Device | None = None,
     ) -> TrainState:
         """New networks and optimisers.
 
         Args:
             members: of the lane.
             seeds: of the parameters; the members' by default.
+            device: where the state is to stay; None if that does not matter.
         """
         if seeds is None:
             seeds = [member.seed for member in members]
         keys = jnp.stack([jax.random.key(seed) for seed in seeds])
-        params, stats = self._init(keys)
-        return TrainState(params, stats, self._init_optimizer(params, stacked(members)))
+        params, stats = self._init(jax.device_put(keys, device))
+        opt_state = self._init_optimizer(params, stacked(members, device))
+        # What does not depend on what is given, as zeros, is made anywhere.
+        return jax.device_put(TrainState(params, stats, opt_state), device)
 
     def run(
         self, state: TrainState, members: Member, data: Data, order: np.ndarray

@@ -159,6 +159,18 @@ def test_mistakes_get_one_line(arguments, message, tmp_path, monkeypatch, capsys
         (["--methods", "scratch"], "belongs to warm-start"),
         (["--out", ""], "--out must name a folder of its own"),
         (["warm-start", "--methods", "fresh"], "belongs to streams"),
+        (
+            ["--cluster", "127.0.0.1:9"],
+            "--cluster 127.0.0.1:9 does not answer ([Errno 111] Connection refused):",
+        ),
+        ([*SWEEP, "--cluster", "here"], "--cluster here does not answer ("),
+        (["--cluster", "ray://host:10001"], "has to start on a machine of the cluster"),
+        (["warm-start", "--lane-gpus", "0.5"], "--lane-gpus belongs to a cluster: add"),
+        (
+            ["proportionality", "--cluster", "local", "--lane-cpus", "1.5"],
+            "--lane-cpus must be from 0 to 1 or a whole number, not 1.5",
+        ),
+        (["--cluster", "local", "--lane-cpus", "-1"], "or a whole number, not -1"),
     ],
 )
 def test_so_do_other_commands(arguments, message, tmp_path, monkeypatch, capsys):
@@ -170,6 +182,15 @@ def test_event_files_need_their_package(command, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
     message = "--tensorboard needs tensorboardX: pip install tensorboardX"
     arguments = [*command, "--tensorboard"]
+    check_mistake(arguments, message, tmp_path, monkeypatch, capsys)
+
+
+@pytest.mark.parametrize("command", [("warm-start",), SWEEP, ("proportionality",)])
+def test_a_cluster_needs_its_package(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.delitem(sys.modules, "experiments.training.cluster", raising=False)
+    message = "--cluster needs Ray: pip install 'swr-optax[cluster]'"
+    arguments = [*command, "--cluster", "auto"]
     check_mistake(arguments, message, tmp_path, monkeypatch, capsys)
 
 
@@ -197,6 +218,21 @@ def test_a_mistake_is_one_line_in_a_process_of_its_own(tmp_path):
     assert len(done.stderr.splitlines()) == 1
     assert not done.stdout
     assert not list(tmp_path.iterdir())
+
+
+def test_without_a_cluster_ray_is_not_imported(tmp_path):
+    code = "import sys; from experiments.__main__ import main; main(sys.argv[1:]);"
+    code += "print('ray' in sys.modules)"
+    small = ("--tasks", "1", "--epochs", "1", "--seeds", "1", "--methods", "vanilla")
+    done = subprocess.run(
+        [sys.executable, "-c", code, *small],
+        cwd=tmp_path,
+        env={**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.splitlines()[-1] == "False", done.stderr
 
 
 def test_stopped_it_says_whether_it_goes_on(monkeypatch, capsys):

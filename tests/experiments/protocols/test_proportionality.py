@@ -58,7 +58,11 @@ def accuracy(rows, seed, **fields):
 def test_every_ratio_is_measured_at_once_and_later(trained):
     config, rows, ticks = trained
     assert len(rows) == 2 * len(RATIOS) * 2 * 2
-    assert sum(ticks) == epochs_of(config) == 2 * (EPOCHS + 14 * later_epochs(config))
+    assert (
+        sum(map(len, ticks))
+        == epochs_of(config)
+        == 2 * (EPOCHS + 14 * later_epochs(config))
+    )
     keys = {(r["seed"], r["ratio"], r["biases"], r["when"]) for r in rows}
     assert len(keys) == len(rows)
     assert {r["when"] for r in rows} == {"at once", f"best of {EPOCHS // 2}"}
@@ -200,8 +204,8 @@ def test_it_goes_on_as_if_nothing_had_been(after, tmp_path, monkeypatch):
         rows(tmp_path / "parted", pull_the_plug)
     ticks.clear()
     assert rows(tmp_path / "parted", ticks.append) == whole
-    assert ticks[0] == after - (after > 3 and (after - 3) % later_epochs(config))
-    assert sum(ticks) == epochs_of(config)
+    assert len(ticks[0]) == after - (after > 3 and (after - 3) % later_epochs(config))
+    assert sum(map(len, ticks)) == epochs_of(config)
 
 
 def test_two_methods_are_refused_before_anything_is_written(tmp_path):

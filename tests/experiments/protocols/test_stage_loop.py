@@ -187,7 +187,7 @@ def two_seeds(tmp_path_factory):
     )
     ticks = []
     folder = tmp_path_factory.mktemp("checkpoint")
-    records = run(config, digits(), folder, lambda *tick: ticks.append(tick))
+    records = run(config, digits(), folder, ticks.append)
     return config, records, ticks
 
 
@@ -200,7 +200,7 @@ def test_records_are_in_the_order_of_methods_and_seeds(two_seeds):
         for stage, epoch in [(1, 1), (1, 2), (2, 0), (2, 1), (2, 2)]
         if method != "scratch" or (stage == 2 and epoch)
     ]
-    ticked = [record for _, records in ticks for record in records]
+    ticked = [record for records in ticks for record in records]
     assert sorted(map(repr, ticked)) == sorted(map(repr, records))
     assert epochs_of(config) == sum(1 for record in records if record.epoch)
     for seed in range(2):

@@ -29,8 +29,7 @@ class Plug:
         self.at = stage, epoch
         self.seen = []
 
-    def tick(self, method, records):
-        del method
+    def tick(self, records):
         self.seen += [(record.stage, record.epoch) for record in records]
         if self.at in self.seen:
             raise PulledPlugError
@@ -75,7 +74,7 @@ def test_it_goes_on_as_if_nothing_had_been(case, tmp_path):
     assert interrupted(config, dataset, parted, 2, 0) == STAGES[:3]
     assert interrupted(config, dataset, parted, 2, 2) == STAGES
     seen = []
-    records = run(config, dataset, parted, lambda _, some: seen.append(len(some)))
+    records = run(config, dataset, parted, lambda some: seen.append(len(some)))
     assert seen == [4, 1]  # What was saved is told at once.
     assert numbers(records) == whole
     assert [r.seconds for r in records] == sorted(r.seconds for r in records)
@@ -86,7 +85,7 @@ def test_what_is_finished_is_not_run_again(tmp_path):
     config = configured(seeds=2, epochs=1)
     whole = run(config, digits(200), tmp_path)
     seen = []
-    records = run(config, digits(200), tmp_path, lambda _, some: seen.append(len(some)))
+    records = run(config, digits(200), tmp_path, lambda some: seen.append(len(some)))
     assert records == whole
     assert seen == [3] * 2
 

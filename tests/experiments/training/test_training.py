@@ -15,7 +15,7 @@ from real_loops import configured, digits
 from experiments.methods import METHODS, Setting
 from experiments.models import MODELS
 from experiments.protocols.stage_loop import drop_steps, on_device, stage_training
-from experiments.training.lanes import Member, lanes, shuffled, stacked
+from experiments.training.lanes import Member, shuffled, stacked
 from experiments.training.step import TrainState
 from swr_optax import metrics
 
@@ -269,8 +269,3 @@ def test_evaluation_is_in_evaluation_mode_on_the_test_set():
         for module, name in (path.split("/") for path in weights)
     ]
     np.testing.assert_allclose(seen["growth"], [ratios], rtol=1e-5)
-
-
-def test_a_cpu_s_lanes_are_of_one():
-    members = [Member(seed, 0.1, 1e-3) for seed in range(3)]
-    assert lanes(members) == [(one,) for one in members]
