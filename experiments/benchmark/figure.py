@@ -11,17 +11,17 @@ from experiments.benchmark.optimizers import FEW_LAYERS, MORE_LAYERS
 from experiments.reporting.drawing.curves import styles
 from experiments.reporting.drawing.plots import SIZE, open_axes
 
-METHODS_OF = {
-    "Adam": "vanilla",
-    "Adam + SWR": "swr",
-    "AdamW": "l2",
-    "L2 Init + Adam": "l2_init",
-    "Adam + weight clipping": "weight_clipping",
-    "spectral + Adam": "spectral",
-    "PyTorch: fused Adam": "vanilla",
-    "PyTorch: fused Adam + SWR": "swr",
+DRAWN = {
+    "Adam": ("vanilla", "o"),
+    "Adam + SWR": ("swr", "o"),
+    "AdamW": ("l2", "s"),
+    "L2 Init + Adam": ("l2_init", "v"),
+    "Adam + weight clipping": ("weight_clipping", "D"),
+    "spectral + Adam": ("spectral", "^"),
+    "PyTorch: fused Adam": ("vanilla", "o"),
+    "PyTorch: fused Adam + SWR": ("swr", "o"),
 }
-"""What is drawn, each in its method's colour, and PyTorch's dashed."""
+"""What is drawn, with the method whose colour it has, and its marker."""
 
 TICKS = (0.5, 0.7, 1, 1.3, 2, 3, 5, 7, 10, 15, 20, 30, 50, 100)
 
@@ -46,7 +46,7 @@ def draw(rows: pd.DataFrame) -> Figure:
     few.yaxis.minorticks_off()
     lines = {line.get_label(): line for axes in (few, more) for line in axes.lines}
     figure.legend(
-        handles=[lines[way] for way in METHODS_OF if way in lines],
+        handles=[lines[way] for way in DRAWN if way in lines],
         loc="outside lower center",
         ncols=4,
         frameon=False,
@@ -56,20 +56,21 @@ def draw(rows: pd.DataFrame) -> Figure:
 
 
 def _draw(axes: Axes, rows: pd.DataFrame, across: str) -> None:
-    looks = styles(pd.DataFrame({"method": list(METHODS_OF.values())}))
-    for way, look in zip(METHODS_OF, looks, strict=True):
+    looks = styles(pd.DataFrame({"method": [method for method, _ in DRAWN.values()]}))
+    for (way, (_, marker)), look in zip(DRAWN.items(), looks, strict=True):
         of_way = rows[rows["way"] == way].sort_values(across)
         if of_way.empty:
             continue
-        dashes = "--" if way.startswith("PyTorch") else "-"
+        torch = way.startswith("PyTorch")
         axes.plot(
             of_way[across],
             of_way["ratio"],
             color=look.color,
-            ls=dashes,
-            lw=look.width,
-            marker="o",
-            ms=4,
+            ls="--" if torch else "-",
+            lw=1.5 if torch else look.width,
+            marker=marker,
+            mfc="white" if torch else look.color,
+            ms=5,
             label=way,
         )
         axes.fill_between(

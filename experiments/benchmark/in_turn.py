@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 import dataclasses
 import time
 
@@ -51,16 +51,35 @@ class Row:
     memory_ratio: float | None = None
 
 
-def time_in_turn(ways: Mapping[str, Steps], rounds: int) -> np.ndarray:
+def compare(
+    steps: Steps, reference: Steps, count: int, rounds: int
+) -> dict[str, float]:
+    """What a :class:`Row` says of the time of a way, measured in turn with Adam's.
+
+    Two at a time and not all: PyTorch's threads go on spinning for a while and would
+    slow down what comes next.
+
+    Args:
+        steps: of the way.
+        reference: Adam's.
+        count: of steps that each takes.
+        rounds: how many.
+    """
+    ways = [reference] if steps is reference else [reference, steps]
+    times = time_in_turn(ways, rounds) / count
+    return medians(times[:, -1], times[:, 0])
+
+
+def time_in_turn(ways: Sequence[Steps], rounds: int) -> np.ndarray:
     """Seconds of each round and way, (rounds, ways).
 
     Machines drift, so only what is measured in turn can be compared.
     """
-    for steps in ways.values():
+    for steps in ways:
         steps()  # Compiles.
     times = np.empty((rounds, len(ways)))
     for row in times:
-        for i, steps in enumerate(ways.values()):
+        for i, steps in enumerate(ways):
             began = time.perf_counter()
             steps()
             row[i] = time.perf_counter() - began

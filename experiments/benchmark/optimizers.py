@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.benchmark.in_turn import Row, Steps, medians, time_in_turn
+from experiments.benchmark.in_turn import Row, Steps, compare, time_in_turn
 from experiments.benchmark.torch_optimizers import torch_optimizers
 import swr_optax
 from swr_optax import RescalingPlan
@@ -119,8 +119,7 @@ def measure(size: Size, rounds: int, torch: bool) -> list[Row]:
     adam = steps_of(ADAM, count)
     rows = []
     for name in [*optimizers, *others]:
-        pair = {ADAM: adam, name: adam if name == ADAM else steps_of(name, count)}
-        times = time_in_turn(pair, rounds) / count
+        steps = adam if name == ADAM else steps_of(name, count)
         compiled = {}
         if name in programs:
             seconds = compiling[name]
@@ -138,7 +137,7 @@ def measure(size: Size, rounds: int, torch: bool) -> list[Row]:
                 parameters=sum(leaf.size for leaf in leaves),
                 way=name,
                 rounds=rounds,
-                **medians(times[:, -1], times[:, 0]),
+                **compare(steps, adam, count, rounds),
                 **compiled,
             )
         )
@@ -216,4 +215,4 @@ def _steps(
 
 
 def _seconds(steps: Steps) -> float:
-    return float(time_in_turn({"": steps}, 3).min())
+    return float(time_in_turn([steps], 3).min())

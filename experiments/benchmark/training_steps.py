@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.benchmark.in_turn import Row, Steps, medians, time_in_turn
+from experiments.benchmark.in_turn import Row, Steps, compare
 from experiments.benchmark.torch_training_steps import NETWORKS, torch_steps
 from experiments.data import SOURCES, Dataset
 from experiments.methods import METHODS
@@ -58,7 +58,7 @@ CASES = (
 
 
 def measure(case: Case, rounds: int, torch: bool) -> list[Row]:
-    """Times all ways in turn.
+    """Times each way in turn with Adam.
 
     Raises:
         UserError: if PyTorch is asked for and missing.
@@ -79,7 +79,6 @@ def measure(case: Case, rounds: int, torch: bool) -> list[Row]:
         "Adam + SWR": _steps(network, "swr", data),
         **ways,
     }
-    times = time_in_turn(ways, rounds) / case.steps
     leaves = network.plan.leaves
     return [
         Row(
@@ -90,9 +89,9 @@ def measure(case: Case, rounds: int, torch: bool) -> list[Row]:
             parameters=sum(int(np.prod(leaf.shape)) for leaf in leaves),
             way=name,
             rounds=rounds,
-            **medians(seconds, times[:, 0]),
+            **compare(steps, ways["Adam"], case.steps, rounds),
         )
-        for name, seconds in zip(ways, times.T, strict=True)
+        for name, steps in ways.items()
     ]
 
 
