@@ -13,7 +13,7 @@ from experiments.models import MODELS
 
 @pytest.fixture
 def small(monkeypatch):
-    monkeypatch.setattr(optimizers, "FEW_LAYERS", (Size(2, 220), Size(2, 10**9)))
+    monkeypatch.setattr(optimizers, "FEW_LAYERS", (Size(2, 220), Size(2, 10**6)))
     monkeypatch.setattr(optimizers, "MORE_LAYERS", ())
     case = Case("mlp", MODELS["mlp"].build, "digits", 8, 1, small=True)
     monkeypatch.setattr(training_steps, "CASES", (case,))
