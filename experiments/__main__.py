@@ -237,20 +237,26 @@ def guide(*, out: Path = Path("guide")) -> None:
 
 
 @app.command
-def benchmark(*, rounds: int = 30, torch: Flag = False) -> None:
-    """Time a training step without and with SWR.
+def benchmark(
+    *,
+    rounds: int = 20,
+    torch: Flag = False,
+    largest: float = 1e8,
+    only: Literal["optimizer", "training"] | None = None,
+    out: Path = Path("runs/benchmark"),
+) -> None:
+    """Measure what SWR and others cost: time, compilation and memory.
 
     Args:
         rounds: of all in turn
         torch: compare with PyTorch (pip install torch)
+        largest: parameters of the optimiser's step at most
+        only: the optimiser's step alone, or training steps
+        out: folder for the table and the figure
     """
-    from experiments.benchmark.steps import run
-    from experiments.training.freed_memory import keep_freed_memory
+    from experiments.commands.benchmark import run
 
-    keep_freed_memory()
-    if rounds < 1:
-        raise UserError(f"rounds must be at least 1, not {rounds}")
-    run(rounds, torch)
+    run(rounds, torch, largest, only, out)
 
 
 def _run_stages(protocol: str, options: RunOptions) -> None:

@@ -1,1 +1,1 @@
-"""What a training step costs."""
+"""What SWR costs: the optimiser's step alone, its compilation, and training."""

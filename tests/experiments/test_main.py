@@ -123,6 +123,7 @@ def test_mistakes_get_one_line(arguments, message, tmp_path, monkeypatch, capsys
             '"some" for --access. Choose from',
         ),
         (["benchmark", "--rounds", "0"], "rounds must be at least 1, not 0"),
+        (["benchmark", "--largest", "9"], "--largest must be at least 30000, not 9"),
         (["report"], "no run in runs: make one first, or name its folder"),
         (["fly"], "unknown command 'fly': choose from stream, warm-start"),
         (["sweep"], "requires an argument"),
@@ -243,7 +244,7 @@ def test_stopped_it_says_whether_it_goes_on(monkeypatch, capsys):
         ("experiments.commands.stages", ["warm-start"], True),
         ("experiments.commands.streams", [], True),
         ("experiments.commands.proportionality", ["proportionality"], True),
-        ("experiments.benchmark.steps", ["benchmark"], False),
+        ("experiments.commands.benchmark", ["benchmark"], False),
     ):
         monkeypatch.setattr(f"{module}.run", stopped)
         assert main(arguments) == 130

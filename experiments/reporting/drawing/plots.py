@@ -74,7 +74,7 @@ def learning_curves(rows: pd.DataFrame, columns: Sequence[str]) -> Figure | None
         axes.set_xlabel("task" if protocol in STREAMS else "epoch")
         axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, steps=[1, 2, 5, 10]))
         axes.margins(x=0)
-        _open(axes)
+        open_axes(axes)
         if column == "test_accuracy":
             lines = pd.concat(curve(of_entry, column) for _, of_entry in drawn)
             mean, deviation = lines["mean"], lines["deviation"].fillna(0)
@@ -111,7 +111,7 @@ def proportionality(rows: pd.DataFrame) -> Figure | None:
         axes.minorticks_off()
         axes.set_title(plain(when), fontsize="medium")
         axes.set_xlabel("ratio")
-        _open(axes)
+        open_axes(axes)
     panels[0].set_ylabel("test accuracy")
     handles = [Line2D([], [], **look) for look in rules.values()]
     names = [f"biases {biases}" for biases in rules]
@@ -119,7 +119,8 @@ def proportionality(rows: pd.DataFrame) -> Figure | None:
     return figure
 
 
-def _open(axes: Axes) -> None:
+def open_axes(axes: Axes) -> None:
+    """A light grid, and a frame on two sides only."""
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
 

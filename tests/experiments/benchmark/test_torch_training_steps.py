@@ -4,20 +4,18 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.benchmark.steps import _random_images
-from experiments.benchmark.torch_steps import _cnn, _mlp, torch_steps
+from experiments.benchmark.torch_training_steps import NETWORKS, torch_steps
+from experiments.benchmark.training_steps import random_images
 from experiments.models import MODELS
 
 torch = pytest.importorskip("torch")
 
 
-@pytest.mark.parametrize(
-    ("model", "dataset", "build"), [("mlp", "mnist", _mlp), ("cnn", "cifar10", _cnn)]
-)
-def test_they_compute_the_same(model, dataset, build):
-    data = _random_images(dataset, 4)
+@pytest.mark.parametrize(("model", "dataset"), [("mlp", "mnist"), ("cnn", "cifar10")])
+def test_they_compute_the_same(model, dataset):
+    data = random_images(dataset, 4)
     shape = data.source.shape
-    theirs = build(torch.nn, *shape, 10)
+    theirs = NETWORKS[model](torch.nn, *shape, 10)
     ours = MODELS[model].build(10)
     images = np.asarray(data.normalize(data.train_images))
     params = ours.init(jax.random.key(0), images)["params"]
@@ -47,4 +45,4 @@ def test_they_compute_the_same(model, dataset, build):
 
 
 def test_steps_run():
-    torch_steps("mlp", _random_images("mnist", 8), 4)()
+    torch_steps("mlp", random_images("mnist", 8), 4)()

@@ -3,33 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-import importlib
 from typing import Any
 
+from experiments.benchmark.in_turn import Steps
+from experiments.benchmark.torch_optimizers import import_torch
 from experiments.data import Dataset
-from experiments.errors import UserError
 
 
-def torch_steps(model: str, data: Dataset, batch: int) -> Callable[[], None]:
+def torch_steps(model: str, data: Dataset, batch: int) -> Steps:
     """One pass over normalised images that are in memory, with Adam.
 
     Args:
-        model: ``"mlp"`` or ``"cnn"``, with PyTorch's initialisation.
+        model: name in :data:`NETWORKS`; with PyTorch's initialisation.
         data: to train on.
         batch: images in a step.
 
     Raises:
         UserError: if PyTorch is missing.
     """
-    try:
-        torch = importlib.import_module("torch")
-    except ImportError:
-        raise UserError("--torch needs PyTorch: pip install torch") from None
+    torch = import_torch()
     height, width, channels = data.source.shape
     classes = data.source.classes
-    network: Any = {"mlp": _mlp, "cnn": _cnn}[model](
-        torch.nn, height, width, channels, classes
-    )
+    network = NETWORKS[model](torch.nn, height, width, channels, classes)
     # PyTorch has channels in front.
     pixels = torch.tensor(data.train_images).movedim(-1, 1).float()
     mean = torch.tensor(data.source.mean).reshape(-1, 1, 1)
@@ -77,3 +72,10 @@ def _cnn(nn: Any, height: int, width: int, channels: int, classes: int) -> Any:
         nn.ReLU(),
         nn.Linear(100, classes),
     )
+
+
+NETWORKS: dict[str, Callable[[Any, int, int, int, int], Any]] = {
+    "mlp": _mlp,
+    "cnn": _cnn,
+}
+"""By name, from ``torch.nn`` and height, width, channels and classes."""

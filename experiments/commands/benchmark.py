@@ -1,0 +1,61 @@
+"""The command ``benchmark``: what SWR costs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from experiments.benchmark import optimizers, training_steps
+from experiments.benchmark.fresh_process import in_fresh_process
+from experiments.benchmark.in_turn import Row
+from experiments.benchmark.results import tables, write_benchmark
+from experiments.benchmark.torch_optimizers import import_torch
+from experiments.errors import UserError
+from experiments.files import check_writable
+
+
+def run(rounds: int, torch: bool, largest: float, only: str | None, out: Path) -> None:
+    """Measures the pieces, prints their tables and writes their files.
+
+    Args:
+        rounds: of all in turn.
+        torch: whether PyTorch is compared with.
+        largest: parameters of the optimiser's step at most.
+        only: ``"optimizer"`` or ``"training"``; None for both.
+        out: the folder.
+
+    Raises:
+        UserError: if an argument makes no sense, if PyTorch is asked for and missing,
+            or if the folder cannot be written.
+    """
+    if rounds < 1:
+        raise UserError(f"rounds must be at least 1, not {rounds}")
+    sizes = [
+        size
+        for size in (*optimizers.FEW_LAYERS, *optimizers.MORE_LAYERS)
+        if size.parameters <= largest
+    ]
+    if not sizes:
+        least = optimizers.FEW_LAYERS[0].parameters
+        raise UserError(f"--largest must be at least {least}, not {largest:g}")
+    if torch:
+        import_torch()
+    check_writable(out)
+    progress = Console(stderr=True, highlight=False)
+    rows: list[Row] = []
+    if only != "training":
+        for size in sizes:
+            progress.print(f"optimiser's step: {size} …")
+            # As with any user of Optax, whose memory nobody keeps.
+            rows += in_fresh_process(False, optimizers.measure, size, rounds, torch)
+    if only != "optimizer":
+        for case in training_steps.CASES:
+            progress.print(f"training step: {case} …")
+            # As the experiments do.
+            keeps = not case.small
+            rows += in_fresh_process(keeps, training_steps.measure, case, rounds, torch)
+    console = Console(highlight=False)
+    for table in tables(rows):
+        console.print(table)
+    print("wrote", *write_benchmark(out, rows))
