@@ -242,7 +242,7 @@ def benchmark(
     rounds: int = 20,
     torch: Flag = False,
     largest: float = 1e8,
-    only: Literal["optimizer", "training"] | None = None,
+    only: Literal["optimizer", "training", "loops"] | None = None,
     out: Path = Path("runs/benchmark"),
 ) -> None:
     """Measure what SWR and others cost: time, compilation and memory.
@@ -251,7 +251,7 @@ def benchmark(
         rounds: of all in turn
         torch: compare with PyTorch (pip install torch)
         largest: parameters of the optimiser's step at most
-        only: the optimiser's step alone, or training steps
+        only: the optimiser's step alone, training steps, or whole runs
         out: folder for the table and the figure
     """
     from experiments.commands.benchmark import run

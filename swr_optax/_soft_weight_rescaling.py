@@ -336,7 +336,7 @@ def soft_weight_rescaling(
 
 # Who goes when.
 
-ALONE_FROM = 2**15
+ALONE_FROM = 2**17
 """Entries of a weight from which on it is dealt with before the next one begins."""
 
 Turns = list[tuple[int | None, np.ndarray]]

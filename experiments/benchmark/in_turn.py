@@ -19,13 +19,13 @@ class Row:
     What it is compared with is Adam's step in JAX on the same parameters.
 
     Attributes:
-        piece: ``"optimizer"`` or ``"training"``.
+        piece: ``"optimizer"``, ``"training"`` or ``"loop"``.
         case: what steps are taken of, in words.
         layers: how many there are.
         leaves: how many arrays.
         parameters: how many numbers in them.
         way: of taking the step.
-        seconds: of a step, the median.
+        seconds: of a step or a whole run, the median.
         ratio: of its time to Adam's, the median over rounds.
         ratio_low: the ratio's lower quartile.
         ratio_high: its upper quartile.

@@ -19,7 +19,7 @@ from experiments.files import write_files
 Columns = Mapping[str, Callable[[Row], str]]
 
 _TIMES: Columns = {
-    "ms a step": lambda row: f"{row.seconds * 1e3:.3g}",
+    "ms": lambda row: f"{row.seconds * 1e3:.3g}",
     "of Adam's": lambda row: f"{row.ratio:.3f}",
     "quartiles": lambda row: f"{row.ratio_low:.3f} to {row.ratio_high:.3f}",
 }
@@ -32,14 +32,16 @@ _COMPILATIONS: Columns = {
 
 
 def tables(rows: Sequence[Row]) -> list[Table]:
-    """One of the optimiser's step, one of its compilation, one of training steps."""
+    """Of the optimiser's step, of its compilation, of training steps, of runs."""
     optimizer = [row for row in rows if row.piece == "optimizer"]
     compiled = [row for row in optimizer if row.compile_seconds is not None]
     training = [row for row in rows if row.piece == "training"]
+    loops = [row for row in rows if row.piece == "loop"]
     found = [
         _table("the optimiser's step alone", optimizer, _TIMES),
         _table("compilation and memory of that step", compiled, _COMPILATIONS),
         _table("training steps", training, _TIMES),
+        _table("whole runs", loops, _TIMES),
     ]
     return [table for table in found if table.row_count]
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from experiments.benchmark.in_turn import Steps
 from experiments.benchmark.torch_optimizers import import_torch
 from experiments.data import Dataset
@@ -25,11 +27,7 @@ def torch_steps(model: str, data: Dataset, batch: int) -> Steps:
     height, width, channels = data.source.shape
     classes = data.source.classes
     network = NETWORKS[model](torch.nn, height, width, channels, classes)
-    # PyTorch has channels in front.
-    pixels = torch.tensor(data.train_images).movedim(-1, 1).float()
-    mean = torch.tensor(data.source.mean).reshape(-1, 1, 1)
-    std = torch.tensor(data.source.std).reshape(-1, 1, 1)
-    images = ((pixels / data.source.white - mean) / std).contiguous()
+    images = normalized(data, data.train_images)
     labels = torch.tensor(data.train_labels).long()
     adam = torch.optim.Adam(network.parameters(), lr=1e-3)
     loss = torch.nn.CrossEntropyLoss()
@@ -42,6 +40,15 @@ def torch_steps(model: str, data: Dataset, batch: int) -> Steps:
             adam.step()
 
     return steps
+
+
+def normalized(data: Dataset, images: np.ndarray) -> Any:
+    """Images as PyTorch takes them, with channels in front."""
+    torch = import_torch()
+    pixels = torch.tensor(images).movedim(-1, 1).float()
+    mean = torch.tensor(data.source.mean).reshape(-1, 1, 1)
+    std = torch.tensor(data.source.std).reshape(-1, 1, 1)
+    return ((pixels / data.source.white - mean) / std).contiguous()
 
 
 def _mlp(nn: Any, height: int, width: int, channels: int, classes: int) -> Any:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from experiments.benchmark import optimizers, training_steps
+from experiments.benchmark import loops, optimizers, training_steps
 from experiments.benchmark.fresh_process import in_fresh_process
 from experiments.benchmark.in_turn import Row
 from experiments.benchmark.results import tables, write_benchmark
@@ -22,7 +22,7 @@ def run(rounds: int, torch: bool, largest: float, only: str | None, out: Path) -
         rounds: of all in turn.
         torch: whether PyTorch is compared with.
         largest: parameters of the optimiser's step at most.
-        only: ``"optimizer"`` or ``"training"``; None for both.
+        only: ``"optimizer"``, ``"training"`` or ``"loops"``; None for all.
         out: the folder.
 
     Raises:
@@ -44,17 +44,22 @@ def run(rounds: int, torch: bool, largest: float, only: str | None, out: Path) -
     check_writable(out)
     progress = Console(stderr=True, highlight=False)
     rows: list[Row] = []
-    if only != "training":
+    if only in (None, "optimizer"):
         for size in sizes:
             progress.print(f"optimiser's step: {size} …")
             # As with any user of Optax, whose memory nobody keeps.
             rows += in_fresh_process(False, optimizers.measure, size, rounds, torch)
-    if only != "optimizer":
-        for case in training_steps.CASES:
-            progress.print(f"training step: {case} …")
-            # As the experiments do.
-            keeps = not case.small
-            rows += in_fresh_process(keeps, training_steps.measure, case, rounds, torch)
+    # As the experiments do.
+    if only in (None, "training"):
+        for step in training_steps.CASES:
+            progress.print(f"training step: {step} …")
+            keeps = not step.small
+            rows += in_fresh_process(keeps, training_steps.measure, step, rounds, torch)
+    if only in (None, "loops"):
+        for loop in loops.CASES:
+            progress.print(f"whole run: {loop} …")
+            keeps = not loop.small
+            rows += in_fresh_process(keeps, loops.measure, loop, rounds, torch)
     console = Console(highlight=False)
     for table in tables(rows):
         console.print(table)
