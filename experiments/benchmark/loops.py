@@ -70,6 +70,20 @@ def _single_task(model: str, dataset: str, seeds: int, images: int) -> Config:
     )
 
 
+def _random_labels(dataset: str) -> Config:
+    return Config(
+        "random-labels",
+        dataset,
+        "mlp",
+        ("vanilla",),
+        seeds=5,
+        epochs=10,
+        train_images=1200,
+        tasks=3,
+        batch_size=16,
+    )
+
+
 CASES = (
     Case(
         "single task, mlp, mnist's shape, batch 256",
@@ -84,18 +98,14 @@ CASES = (
         torch_stages,
     ),
     Case(
+        "stream of random labels, mlp, digits' shape, batch 16",
+        _random_labels("digits"),
+        1,
+        torch_stream,
+    ),
+    Case(
         "stream of random labels, mlp, mnist's shape, batch 16",
-        Config(
-            "random-labels",
-            "mnist",
-            "mlp",
-            ("vanilla",),
-            seeds=5,
-            epochs=10,
-            train_images=1200,
-            tasks=3,
-            batch_size=16,
-        ),
+        _random_labels("mnist"),
         1,
         torch_stream,
     ),
