@@ -9,8 +9,8 @@ import multiprocessing
 import os
 from typing import ParamSpec, TypeVar
 
+from experiments.backend.freed_memory import keep_freed_memory
 from experiments.errors import UserError
-from experiments.training.freed_memory import keep_freed_memory
 
 P = ParamSpec("P")
 Result = TypeVar("Result")

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from experiments.backend.freed_memory import KEEPING, keep_freed_memory
 from experiments.errors import UserError, check_name
-from experiments.training.freed_memory import KEEPING, keep_freed_memory
 
 if TYPE_CHECKING:
     from experiments.methods.coefficients import Coefficient

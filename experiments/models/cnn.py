@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import flax.linen as nn
 import jax
 
+from experiments.backend.pooling import max_pool
 from experiments.models._layers import (
     activation,
     batch_norm,
@@ -14,7 +15,6 @@ from experiments.models._layers import (
     conv_max_pool,
     dense,
     features,
-    max_pool,
     relu,
 )
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax
 
-from experiments.models._layers import batch_norm, conv, dense, features, max_pool, relu
+from experiments.backend.pooling import max_pool
+from experiments.models._layers import batch_norm, conv, dense, features, relu
 
 DEPTHS = (2, 2, 3, 3, 3)
 """Convolutions in each of the five groups of configuration D."""

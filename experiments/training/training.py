@@ -12,8 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from experiments.backend.compiler_options import compiler_options
+from experiments.backend.stepping import steps_in_a_loop
 from experiments.methods import Method, Setting
-from experiments.training.cpu import compiler_options
 from experiments.training.lanes import Member, stacked
 from experiments.training.network import Network
 from experiments.training.step import (
@@ -119,14 +120,13 @@ class Training:
             The state after the last step, and sums over steps.
         """
         steps = int((order[0] >= 0).any(axis=1).sum())
-        if jax.default_backend() == "cpu" and self.network.convolutional:
-            # XLA's convolutions are ten times slower inside a loop there.
-            sums = dict.fromkeys(self.measures, jnp.zeros(len(order)))
-            for i in range(steps):
-                state, more = self._step(state, members, data, order[:, i])
-                sums = {name: sums[name] + more[name] for name in sums}
-            return state, sums
-        return self._steps(state, members, data, order, steps)
+        if steps_in_a_loop(self.network.convolutional):
+            return self._steps(state, members, data, order, steps)
+        sums = dict.fromkeys(self.measures, jnp.zeros(len(order)))
+        for i in range(steps):
+            state, more = self._step(state, members, data, order[:, i])
+            sums = {name: sums[name] + more[name] for name in sums}
+        return state, sums
 
     def accuracy(self, state: TrainState, data: Data) -> np.ndarray:
         """Fraction of examples that are classified correctly, (members,)."""

@@ -8,8 +8,9 @@ import pytest
 ROOT = Path(__file__).parents[2] / "experiments"
 
 ORDER = (
-    *("errors", "files", "data", "models", "methods", "training", "protocols"),
-    *("reporting", "guide", "benchmark", "commands", "__main__"),
+    *("errors", "files", "data", "backend", "models", "methods"),
+    *("training", "protocols", "reporting"),
+    *("guide", "benchmark", "commands", "__main__"),
 )
 """Arrows go from later to earlier; what stands alone may be anywhere."""
 

@@ -2,7 +2,7 @@
 
 import jax
 
-from experiments.training.cpu import compiler_options, knows
+from experiments.backend.compiler_options import compiler_options, knows
 
 
 def test_xla_is_not_told_what_it_does_not_know():

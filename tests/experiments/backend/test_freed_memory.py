@@ -6,11 +6,11 @@ import sys
 
 import pytest
 
-from experiments.training.freed_memory import KEEPING
+from experiments.backend.freed_memory import KEEPING
 
 FAULTS = """
 import resource, sys
-from experiments.training.freed_memory import keep_freed_memory
+from experiments.backend.freed_memory import keep_freed_memory
 
 if "keep" in sys.argv:
     keep_freed_memory()
