@@ -13,7 +13,9 @@ from experiments.protocols.config import Config
 
 STAGES = Case(
     "stages",
-    Config("single-task", "digits", "mlp", ("vanilla",), 2, epochs=2, train_images=32),
+    Config(
+        "single-task", "digits", "mlp", ("vanilla",), seeds=2, epochs=2, train_images=32
+    ),
     test_images=16,
     torch=torch_stages,
 )

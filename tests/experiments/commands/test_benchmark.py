@@ -3,12 +3,14 @@
 import pandas as pd
 import pytest
 
-from experiments.benchmark import optimizers, training_steps
+from experiments.benchmark import loops, optimizers, training_steps
 from experiments.benchmark.optimizers import Size
+from experiments.benchmark.torch_loops import torch_stages
 from experiments.benchmark.training_steps import Case
 from experiments.commands.benchmark import run
 from experiments.errors import UserError
 from experiments.models import MODELS
+from experiments.protocols.config import Config
 
 
 @pytest.fixture
@@ -17,6 +19,18 @@ def small(monkeypatch):
     monkeypatch.setattr(optimizers, "MORE_LAYERS", ())
     case = Case("mlp", MODELS["mlp"].build, "digits", 8, 1, small=True)
     monkeypatch.setattr(training_steps, "CASES", (case,))
+    config = Config(
+        "single-task",
+        "digits",
+        "mlp",
+        ("vanilla",),
+        seeds=1,
+        epochs=1,
+        train_images=8,
+        batch_size=8,
+    )
+    loop = loops.Case("single task", config, 8, torch_stages)
+    monkeypatch.setattr(loops, "CASES", (loop,))
 
 
 @pytest.mark.usefixtures("small")
@@ -26,11 +40,13 @@ def test_all_is_measured_printed_and_written(tmp_path, capsys):
     assert printed.err.splitlines() == [
         "optimiser's step: 2 layers, 2e2 parameters …",
         "training step: mlp, digits's shape, batch 8 …",
+        "whole run: single task, 1 seeds …",
     ]
     for title in ("the optimiser's step alone", "compilation and", "training steps"):
         assert title in printed.out
+    assert "whole runs" in printed.out
     frame = pd.read_csv(tmp_path / "benchmark.csv")
-    assert set(frame["piece"]) == {"optimizer", "training"}
+    assert set(frame["piece"]) == {"optimizer", "training", "loop"}
     assert (tmp_path / "benchmark.png").exists()
 
 
