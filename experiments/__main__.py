@@ -11,12 +11,14 @@ from typing import Annotated, Literal
 from cyclopts import App, CycloptsError, Parameter
 
 from experiments.commands.options import (
+    AgentOptions,
     Flag,
     Names,
     RunOptions,
     StageOptions,
     StreamOptions,
     SweepOptions,
+    make_agent_config,
     make_config,
     make_engine,
     out_folder,
@@ -29,7 +31,7 @@ from experiments.errors import UserError
 NAME = "swr-experiments"
 RESUMED = (
     *("stream", "warm-start", "continual", "single-task", "proportionality"),
-    *("balancedness", "sweep"),
+    *("balancedness", "agent", "sweep"),
 )
 """Commands that go on where they were stopped."""
 
@@ -103,7 +105,7 @@ def stream(
     from experiments.commands.streams import run
 
     out = out_folder(options, config)
-    with make_engine(options, config) as engine:
+    with make_engine(options, config.small) as engine:
         run(config, out, options.data_dir, options.tensorboard, engine)
 
 
@@ -160,8 +162,19 @@ def proportionality(options: StageOptions = StageOptions()) -> None:
     from experiments.commands.proportionality import run
 
     out = out_folder(options, config)
-    with make_engine(options, config) as engine:
+    with make_engine(options, config.small) as engine:
         run(config, out, options.data_dir, engine)
+
+
+@app.command
+def agent(options: AgentOptions = AgentOptions()) -> None:
+    """Train agents with PPO in an environment that changes."""
+    config = make_agent_config(options)
+    from experiments.commands.agents import run
+
+    out = out_folder(options, config)
+    with make_engine(options, small=True) as engine:
+        run(config, out, options.tensorboard, engine)
 
 
 @app.command
@@ -202,7 +215,7 @@ def sweep(
 
     out = out_folder(options, config, f"sweep-{method}-")
     tries = values, learning_rates
-    with make_engine(options, config) as engine:
+    with make_engine(options, config.small) as engine:
         run(config, *tries, out, options.data_dir, options.tensorboard, engine)
 
 
@@ -264,7 +277,7 @@ def _run_stages(protocol: str, options: RunOptions) -> None:
     from experiments.commands.stages import run
 
     out = out_folder(options, config)
-    with make_engine(options, config) as engine:
+    with make_engine(options, config.small) as engine:
         run(config, out, options.data_dir, options.tensorboard, engine)
 
 

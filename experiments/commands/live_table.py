@@ -2,22 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import threading
 from types import TracebackType
+from typing import Any, NamedTuple
 
 import numpy as np
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from experiments.agents.records import LevelRecord
 from experiments.methods import METHODS
-from experiments.protocols.config import Config
 from experiments.protocols.records import TaskRecord
-from experiments.protocols.streams import STREAMS
 
 CELLS = 10
 """Of a method's progress bar."""
+
+
+class Shown(NamedTuple):
+    """What a live table says of a run.
+
+    Attributes:
+        heading: above it.
+        methods: a line for each.
+        seeds: of each method.
+        tasks: of each seed.
+        unit: what a task is called.
+        column: what is compared, in words.
+        score: of a task's record; None for one that does not count.
+        form: of a score's digits.
+    """
+
+    heading: str
+    methods: Sequence[str]
+    seeds: int
+    tasks: int
+    column: str
+    score: Callable[[Any], float | None]
+    unit: str = "tasks"
+    form: str = ".3f"
 
 
 class LiveTable:
@@ -25,13 +49,13 @@ class LiveTable:
 
     Args:
         console: where.
-        config: of the run.
+        shown: what.
     """
 
-    def __init__(self, console: Console, config: Config) -> None:
+    def __init__(self, console: Console, shown: Shown) -> None:
         self._console = console
-        self._config = config
-        self._records: dict[str, list[TaskRecord]] = {m: [] for m in config.methods}
+        self._shown = shown
+        self._records: dict[str, list[Any]] = {m: [] for m in shown.methods}
         self._lock = threading.Lock()
         self._live = Live(
             get_renderable=self._table,
@@ -54,51 +78,43 @@ class LiveTable:
         if self._console.is_terminal:
             self._live.stop()
 
-    def add(self, records: Sequence[TaskRecord]) -> None:
+    def add(self, records: Sequence[TaskRecord] | Sequence[LevelRecord]) -> None:
         """Takes in what was measured of some tasks."""
-        config = self._config
+        shown = self._shown
         with self._lock:  # Lanes come at once.
             for record in records:
                 seen = self._records[record.method]
                 seen.append(record)
-                if len(seen) == config.seeds * config.stream_tasks and (
+                if len(seen) == shown.seeds * shown.tasks and (
                     not self._console.is_terminal
                 ):
                     label = METHODS[record.method].label
-                    text = f"{label}: {_column(config)} {_mean(config, seen)}"
+                    text = f"{label}: {shown.column} {self._mean(seen)}"
                     self._console.print(text, highlight=False)
 
     def _table(self) -> Table:
-        config = self._config
+        shown = self._shown
         table = Table(
-            title=f"{STREAMS[config.protocol].title}, {config.dataset}, {config.model}:"
-            f" {config.stream_tasks} tasks, {config.seeds} seeds",
+            title=f"{shown.heading}: {shown.tasks} {shown.unit}, {shown.seeds} seeds",
         )
         table.add_column("method")
         table.add_column("done")
-        table.add_column(f"{_column(config)}, first fifth", justify="right")
+        table.add_column(f"{shown.column}, first fifth", justify="right")
         table.add_column("latest fifth", justify="right")
-        fifth = max(1, config.stream_tasks // 5)
+        fifth = max(1, shown.tasks // 5)
         with self._lock:
             records = {method: list(seen) for method, seen in self._records.items()}
         for method, seen in records.items():
-            filled = CELLS * len(seen) // (config.seeds * config.stream_tasks)
+            filled = CELLS * len(seen) // (shown.seeds * shown.tasks)
             latest = max((record.task for record in seen), default=0)
             table.add_row(
                 METHODS[method].label,
                 "━" * filled + "╌" * (CELLS - filled),
-                _mean(config, [r for r in seen if r.task <= fifth]),
-                _mean(config, [r for r in seen if r.task > max(fifth, latest - fifth)]),
+                self._mean([r for r in seen if r.task <= fifth]),
+                self._mean([r for r in seen if r.task > max(fifth, latest - fifth)]),
             )
         return table
 
-
-def _column(config: Config) -> str:
-    """What methods are compared by."""
-    stream = STREAMS[config.protocol]
-    return "loss" if stream.regression else stream.metric.replace("_", " ")
-
-
-def _mean(config: Config, records: Sequence[TaskRecord]) -> str:
-    values = [STREAMS[config.protocol].score(r) for r in records if r.scored]
-    return f"{np.mean(values):.3f}" if values else ""
+    def _mean(self, records: Sequence[Any]) -> str:
+        values = [value for r in records if (value := self._shown.score(r)) is not None]
+        return format(np.mean(values), self._shown.form) if values else ""

@@ -14,6 +14,7 @@ from experiments.backend.freed_memory import KEEPING, keep_freed_memory
 from experiments.errors import UserError, check_name
 
 if TYPE_CHECKING:
+    from experiments.agents.config import AgentConfig
     from experiments.methods.coefficients import Coefficient
     from experiments.protocols.config import Config
     from experiments.training.engine import Engine
@@ -31,12 +32,10 @@ Flag = Annotated[bool, Parameter(negative=())]
 
 @Parameter(name="*")
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RunOptions:
+class ComparisonOptions:
     """What every run may be told.
 
     Attributes:
-        dataset: digits (bundled), or through TFDS mnist, fashion_mnist, cifar10,
-            cifar100, tiny_imagenet
         model: mlp, cnn and others; the published one by default
         methods: what is compared; the README lists the names
         coefficient: instead of the default: swr=1e-3, or
@@ -45,9 +44,6 @@ class RunOptions:
         optimizer: what the methods are combined with
         profile: quick, minutes on two cores; paper, the published lengths (the default)
         seeds: how many
-        epochs: of each stage or task
-        train_images: a random subset to train on; in a stream, of each task
-        data_dir: TFDS's data directory (TFDS_DATA_DIR, else TFDS's own default)
         out: folder for the results, replacing earlier ones
             (runs/PROTOCOL-DATASET-MODEL)
         tensorboard: write event files as well
@@ -57,7 +53,6 @@ class RunOptions:
         lane_gpus: accelerators for a lane there, such as 0.25 (1 if there are any)
     """
 
-    dataset: str | None = None
     model: str | None = None
     methods: Names = ()
     coefficient: Names = ()
@@ -65,14 +60,30 @@ class RunOptions:
     optimizer: Literal["adam", "sgd"] = "adam"
     profile: Literal["quick", "paper"] | None = None
     seeds: int | None = None
-    epochs: int | None = None
-    train_images: int | None = None
-    data_dir: str | None = None
     out: Path | None = None
     tensorboard: Flag = False
     cluster: str | None = None
     lane_cpus: float | None = None
     lane_gpus: float | None = None
+
+
+@Parameter(name="*")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunOptions(ComparisonOptions):
+    """What a run that learns from data may be told.
+
+    Attributes:
+        dataset: digits (bundled), or through TFDS mnist, fashion_mnist, cifar10,
+            cifar100, tiny_imagenet
+        epochs: of each stage or task
+        train_images: a random subset to train on; in a stream, of each task
+        data_dir: TFDS's data directory (TFDS_DATA_DIR, else TFDS's own default)
+    """
+
+    dataset: str | None = None
+    epochs: int | None = None
+    train_images: int | None = None
+    data_dir: str | None = None
 
 
 @Parameter(name="*")
@@ -107,6 +118,23 @@ class SweepOptions(StageOptions, StreamOptions):
     """What a sweep may be told."""
 
 
+@Parameter(name="*")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AgentOptions(ComparisonOptions):
+    """What a run of agents may be told.
+
+    Attributes:
+        environment: cartpole, acrobot or minatar
+        levels: how many; between two of them the environment changes
+        iterations: of each level, 800 steps of the environment and the updates from
+            them
+    """
+
+    environment: str = "cartpole"
+    levels: int | None = None
+    iterations: int | None = None
+
+
 def make_config(
     options: RunOptions, protocol: str, methods: Sequence[str] | None = None
 ) -> Config:
@@ -134,8 +162,55 @@ def make_config(
     check_name(model, MODELS, "model")
     if not MODELS[model].small:
         keep_freed_memory()
-    lengths: dict[str, Any] = dict(profile_options(profile, protocol, model, dataset))
-    for name in ("seeds", "epochs", "train_images", "test_images", "tasks"):
+    lengths = _lengths(
+        options,
+        profile_options(profile, protocol, model, dataset),
+        ("seeds", "epochs", "train_images", "test_images", "tasks"),
+    )
+    return Config(
+        protocol=protocol,
+        dataset=dataset,
+        model=model,
+        decay=getattr(options, "decay", False),
+        **_compared(options, methods),
+        **lengths,
+    )
+
+
+def make_agent_config(options: AgentOptions) -> AgentConfig:
+    """The configuration that options make of agents.
+
+    Raises:
+        UserError: naming what does not fit.
+    """
+    from experiments.agents.config import AgentConfig
+    from experiments.agents.settings import LENGTHS
+
+    check_name(options.environment, LENGTHS, "environment")
+    length = LENGTHS[options.environment][options.profile or "paper"]._asdict()
+    model = length.pop("model")
+    lengths = _lengths(options, length, tuple(length))
+    return AgentConfig(
+        dataset=options.environment,
+        model=options.model or model,
+        tasks=lengths.pop("levels"),
+        **_compared(options),
+        **lengths,
+    )
+
+
+def _lengths(
+    options: ComparisonOptions,
+    of_profile: Mapping[str, int | None],
+    names: Sequence[str],
+) -> dict[str, Any]:
+    """A profile's lengths, and those that were given instead.
+
+    Raises:
+        UserError: if a profile was asked for and another length as well.
+    """
+    lengths: dict[str, Any] = dict(of_profile)
+    for name in names:
         given = getattr(options, name, None)
         if given is None:
             continue
@@ -146,23 +221,26 @@ def make_config(
                 " them out"
             )
         lengths[name] = given
+    return lengths
+
+
+def _compared(
+    options: ComparisonOptions, methods: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """What options say of the methods that are compared."""
     rates = _assignments(options.learning_rate, "learning-rate")
-    plain = rates.pop(None, 1e-3)
-    return Config(
-        protocol=protocol,
-        dataset=dataset,
-        model=model,
-        methods=tuple(options.methods if methods is None else methods),
-        coefficients=_coefficients(options.coefficient),
-        optimizer=options.optimizer,
-        learning_rate=plain,
-        learning_rates=rates,
-        decay=getattr(options, "decay", False),
-        **lengths,
-    )
+    return {
+        "methods": tuple(options.methods if methods is None else methods),
+        "coefficients": _coefficients(options.coefficient),
+        "optimizer": options.optimizer,
+        "learning_rate": rates.pop(None, 1e-3),
+        "learning_rates": rates,
+    }
 
 
-def out_folder(options: RunOptions, config: Config, prefix: str = "") -> Path:
+def out_folder(
+    options: ComparisonOptions, config: Config | AgentConfig, prefix: str = ""
+) -> Path:
     """Where the results go.
 
     Raises:
@@ -176,13 +254,18 @@ def out_folder(options: RunOptions, config: Config, prefix: str = "") -> Path:
     return options.out
 
 
-def make_engine(options: RunOptions, config: Config) -> AbstractContextManager[Engine]:
+def make_engine(
+    options: ComparisonOptions, small: bool
+) -> AbstractContextManager[Engine]:
     """What is to work on the run's lanes: this process, or a cluster.
+
+    Args:
+        options: of the run.
+        small: whether its network's steps take little scratch memory.
 
     Raises:
         UserError: if Ray is missing, or a lane cannot have such a share.
     """
-    from experiments.models import MODELS
     from experiments.training.engine import run_here
 
     shares = {"lane-cpus": options.lane_cpus, "lane-gpus": options.lane_gpus}
@@ -208,7 +291,7 @@ def make_engine(options: RunOptions, config: Config) -> AbstractContextManager[E
         options.cluster,
         cpus=1 if options.lane_cpus is None else options.lane_cpus,
         gpus=options.lane_gpus,
-        environment={} if MODELS[config.model].small else KEEPING,
+        environment={} if small else KEEPING,
     )
 
 

@@ -9,14 +9,15 @@ import time
 import pandas as pd
 from rich.console import Console
 
-from experiments.commands.live_table import LiveTable
+from experiments.commands.live_table import LiveTable, Shown
 from experiments.commands.stages import prepare
 from experiments.commands.tensorboard import event_files
 from experiments.files import check_writable
 from experiments.protocols.config import Config
 from experiments.protocols.records import TaskRecord
 from experiments.protocols.stream_loop import run_stream
-from experiments.reporting.run_files import stream_table, write_run
+from experiments.protocols.streams import STREAMS
+from experiments.reporting.run_files import tasks_table, write_run
 from experiments.reporting.verdict import verdict
 from experiments.training.checkpoint import Checkpoints
 from experiments.training.engine import Engine, run_here
@@ -39,7 +40,8 @@ def run(
     dataset = prepare(config, data_dir)
     began = time.perf_counter()
     checkpoints = Checkpoints(out / "checkpoint", config.to_json())
-    with LiveTable(Console(stderr=True), config) as table, events as files_of_events:
+    console = Console(stderr=True)
+    with LiveTable(console, shown(config)) as table, events as files_of_events:
 
         def tick(records: Sequence[TaskRecord]) -> None:
             table.add(records)
@@ -53,6 +55,19 @@ def run(
     frame = pd.DataFrame(rows)
     coefficients = {method: config.coefficient(method) for method in config.methods}
     console = Console()
-    console.print(stream_table(frame, coefficients))
+    console.print(tasks_table(frame, coefficients))
     console.print(f"\n{verdict(frame)}\n", markup=False, highlight=False)
     print(f"{time.perf_counter() - began:.0f} s; wrote", *files)
+
+
+def shown(config: Config) -> Shown:
+    """What is seen of a stream while it runs."""
+    stream = STREAMS[config.protocol]
+    return Shown(
+        heading=f"{stream.title}, {config.dataset}, {config.model}",
+        methods=config.methods,
+        seeds=config.seeds,
+        tasks=config.stream_tasks,
+        column="loss" if stream.regression else stream.metric.replace("_", " "),
+        score=lambda record: stream.score(record) if record.scored else None,
+    )

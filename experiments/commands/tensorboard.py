@@ -9,6 +9,7 @@ import threading
 from types import TracebackType
 from typing import Any
 
+from experiments.agents.records import LevelRecord
 from experiments.errors import UserError
 from experiments.protocols.records import Record, TaskRecord
 
@@ -22,6 +23,7 @@ _LABELS = (
     "epoch",
     "step",
     "task",
+    "game",
 )
 
 
@@ -82,7 +84,9 @@ class EventFiles:
         for writer in self._writers.values():
             writer.close()
 
-    def add(self, records: Sequence[Record] | Sequence[TaskRecord]) -> None:
+    def add(
+        self, records: Sequence[Record] | Sequence[TaskRecord] | Sequence[LevelRecord]
+    ) -> None:
         """Adds every number of some records, at their steps."""
         with self._lock:
             for record in records:

@@ -23,6 +23,7 @@ class Setting(NamedTuple):
         seed: of the run, for methods that draw numbers; may be traced.
         plan: of the network.
         function_plan: with the priority ``"function"``, made when it is asked for.
+        kept_plan: the same, with all outputs kept as they are.
         init: key → new parameters of the network.
         decay: step → the learning rate over the initial one.
         drops: the steps at which the learning rate falls.
@@ -33,6 +34,7 @@ class Setting(NamedTuple):
     seed: Any
     plan: RescalingPlan
     function_plan: Callable[[], RescalingPlan]
+    kept_plan: Callable[[], RescalingPlan]
     init: Callable[[jax.Array], Any]
     decay: Callable[[jax.typing.ArrayLike], jax.typing.ArrayLike]
     drops: tuple[int, ...]
@@ -95,6 +97,9 @@ class Method:
         rate: a learning rate other than all have, for one that is an optimiser itself.
         last_stage_only: whether it trains on the last stage's data alone.
         fresh: whether network and optimiser are new ones for each task of a stream.
+        layer_norm: whether it trains the network that has LayerNorm in front of its
+            nonlinearities.
+        passes: whether it takes a pass over the new data when they change.
     """
 
     label: str
@@ -112,3 +117,10 @@ class Method:
     rate: float | None = None
     last_stage_only: bool = False
     fresh: bool = False
+    layer_norm: bool = False
+    passes: bool = False
+
+    @property
+    def evaluates_others(self) -> bool:
+        """Whether other parameters are evaluated than those that are trained."""
+        return self.evaluated is not _as_trained

@@ -206,6 +206,14 @@ METHODS: dict[str, Method] = {
         default={"feature": 1e-4, "classifier": 1e-1},
         grid=_two(POWERS, POWERS),
     ),
+    "swr_kept": Method(
+        label="SWR, outputs kept",
+        source="the same, and no output is scaled: layers only against each other",
+        **_rescaling(_constant, plan=lambda setting: setting.kept_plan()),
+        coefficients=GROUPS,
+        default={"feature": 1e-4, "classifier": 1e-1},
+        grid=_two(POWERS, POWERS),
+    ),
     "swr_reinit": Method(
         label="SWR + re-init",
         source="Oh et al., arXiv 2507.04683: norms at each drop of the learning rate"
@@ -243,6 +251,11 @@ METHODS: dict[str, Method] = {
         label="hard projection",
         source="Oh et al., arXiv 2507.04683, with λ = 1: norms never change",
         **_rescaling(_one),
+    ),
+    "layer_norm": Method(
+        label="LayerNorm",
+        source="Lyle et al., arXiv 2303.01486: plain training of a network with it",
+        layer_norm=True,
     ),
     "weight_clipping": Method(
         label="weight clipping",
@@ -347,6 +360,7 @@ METHODS: dict[str, Method] = {
         at_change=lambda params, _, setting, descent: swr_optax.dash(
             params, descent(), setting.plan, smallest=setting.coefficient
         ),
+        passes=True,
         default=0.3,
         grid=(0.1, 0.3, 0.5, 0.7),
     ),

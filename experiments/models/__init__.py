@@ -11,13 +11,32 @@ from typing import NamedTuple
 
 import flax.linen as nn
 
+from experiments.models.actor_critic import (
+    AGENT_MODELS,
+    HEADS,
+    ActorCritic,
+    Outputs,
+)
 from experiments.models.cnn import CNN, PlasticCNN
 from experiments.models.mlp import MLP, crelu
 from experiments.models.resnet import ResNet18
 from experiments.models.vgg import VGG16
 from experiments.models.vit import ViT
 
-__all__ = ["CNN", "MLP", "MODELS", "VGG16", "Model", "PlasticCNN", "ResNet18", "ViT"]
+__all__ = [
+    "AGENT_MODELS",
+    "CNN",
+    "HEADS",
+    "MLP",
+    "MODELS",
+    "VGG16",
+    "ActorCritic",
+    "Model",
+    "Outputs",
+    "PlasticCNN",
+    "ResNet18",
+    "ViT",
+]
 
 
 class Model(NamedTuple):
@@ -33,6 +52,8 @@ class Model(NamedTuple):
             process should keep what it frees.
         smallest: side of the smallest images of which pooling leaves something.
         patch: side of the squares that images are divided into.
+        with_layer_norm: name of the same with LayerNorm in front of its
+            nonlinearities; empty if there is none.
     """
 
     build: Callable[[int], nn.Module]
@@ -42,6 +63,7 @@ class Model(NamedTuple):
     small: bool = False
     smallest: int = 1
     patch: int = 1
+    with_layer_norm: str = ""
 
     def misfit(self, height: int, width: int) -> str | None:
         """Why images of this size do not fit, or None if they do."""
@@ -54,7 +76,7 @@ class Model(NamedTuple):
 
 
 MODELS: dict[str, Model] = {
-    "mlp": Model(MLP, quick=10, small=True),
+    "mlp": Model(MLP, quick=10, small=True, with_layer_norm="mlp_layer_norm"),
     "cnn": Model(CNN, convolutional=True, smallest=10),
     "cnn_bn": Model(
         lambda classes: CNN(classes, batch_norm=True),
@@ -76,7 +98,10 @@ MODELS: dict[str, Model] = {
     "mlp_five": Model(partial(MLP, hidden=(5,)), quick=10, small=True),
     # L2 Init's, for CIFAR-10: no padding, and one more fully connected layer.
     "cnn_deep": Model(
-        partial(CNN, hidden=(100, 100), padding=0), convolutional=True, smallest=16
+        partial(CNN, hidden=(100, 100), padding=0),
+        convolutional=True,
+        smallest=16,
+        with_layer_norm="cnn_layer_norm",
     ),
     "cnn_layer_norm": Model(
         partial(PlasticCNN, layer_norm=True),

@@ -26,12 +26,13 @@ def torch_bias_init(fan_in: int) -> nn.initializers.Initializer:
     return init
 
 
-def dense(x: jax.Array, features: int) -> jax.Array:
+def dense(x: jax.Array, features: int, name: str | None = None) -> jax.Array:
     """A fully connected layer, PyTorch's ``Linear``."""
     return nn.Dense(
         features,
         kernel_init=torch_kernel_init,
         bias_init=torch_bias_init(x.shape[-1]),
+        name=name,
     )(x)
 
 
@@ -104,6 +105,12 @@ def activation(module: nn.Module, x: jax.Array) -> jax.Array:
 def relu(module: nn.Module, x: jax.Array) -> jax.Array:
     """ReLU, whose results metrics find as those of :func:`activation`."""
     return activation(module, nn.relu(x))
+
+
+def leaky_relu(module: nn.Module, x: jax.Array, slope: float) -> jax.Array:
+    """Leaky ReLU; a unit that is never positive is as dead as it can be."""
+    activation(module, nn.relu(x))
+    return nn.leaky_relu(x, slope)
 
 
 def features(module: nn.Module, x: jax.Array) -> jax.Array:

@@ -2,15 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 import dataclasses
-from importlib import metadata
-import json
-import math
-import platform
-
-import jax
-import optax
 
 from experiments.data import SOURCES
 from experiments.errors import UserError, check_name
@@ -18,18 +10,13 @@ from experiments.methods import METHODS
 from experiments.methods.coefficients import (
     STREAM_COEFFICIENTS,
     Choice,
-    Coefficient,
     published_coefficient,
 )
-from experiments.methods.table import GROUPS
 from experiments.models import MODELS
+from experiments.protocols.comparison import Comparison
 from experiments.protocols.stages import PROTOCOLS
 from experiments.protocols.streams import METHODS_COMPARED, STREAMS
 from experiments.protocols.tasks import EASY, HARD, INCREMENT, Size
-from experiments.training.lanes import Member
-
-OPTIMIZERS = {"adam": optax.adam, "sgd": optax.sgd}
-"""From a learning rate; all else is Optax's default."""
 
 QUICK_SEEDS = 2
 QUICK_IMAGES = (2500, 2000)
@@ -37,17 +24,14 @@ QUICK_IMAGES = (2500, 2000)
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
-    """Configuration of a run.
+class Config(Comparison):
+    """Configuration of a run of the paper's protocols or a stream.
 
-    Attributes:
+    Attributes, beside those of every run:
         protocol: name in :data:`experiments.protocols.stages.PROTOCOLS` or
             :data:`experiments.protocols.streams.STREAMS`.
         dataset: name in :data:`experiments.data.SOURCES`.
         model: name in :data:`experiments.models.MODELS`.
-        methods: names in :data:`experiments.methods.METHODS`.
-        coefficients: of methods that are not to take their default.
-        seeds: how many; they are 0, 1, 2, …
         epochs: length of each stage or task.
         train_images: size of a random subset to train on, in a stream of each task's;
             None for all.
@@ -56,60 +40,48 @@ class Config:
         batch_size: images in a step.
         decay: whether a stream's learning rate falls to a tenth twice, as a single
             task's does with decay.
-        optimizer: ``"adam"``, or ``"sgd"`` without momentum.
-        learning_rate: the optimiser's, at the start.
-        learning_rates: of methods that are to have one of their own.
     """
 
     protocol: str = "warm-start"
     dataset: str = "digits"
     model: str = "mlp"
-    methods: tuple[str, ...] = ()
-    coefficients: Mapping[str, Coefficient] = dataclasses.field(default_factory=dict)
-    seeds: int = 5
     epochs: int = 100
     train_images: int | None = None
     test_images: int | None = None
     tasks: int | None = None
     batch_size: int = 256
     decay: bool = False
-    optimizer: str = "adam"
-    learning_rate: float = 1e-3
-    learning_rates: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_name(self.protocol, [*PROTOCOLS, *STREAMS], "protocol")
         check_name(self.dataset, SOURCES, "data set")
         check_name(self.model, MODELS, "model")
-        check_name(self.optimizer, OPTIMIZERS, "optimizer")
         height, width, _ = SOURCES[self.dataset].shape
         misfit = MODELS[self.model].misfit(height, width)
         if misfit is not None:
             raise UserError(
                 f"model {self.model!r} does not fit {self.dataset!r}: {misfit}"
             )
-        for name in (
-            *("seeds", "epochs", "train_images", "test_images", "batch_size", "tasks"),
-        ):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UserError(f"{name} must be at least 1, not {value}")
-        for rate in (self.learning_rate, *self.learning_rates.values()):
-            if not 0 < rate < float("inf"):
-                raise UserError(f"learning_rate must be positive, not {rate}")
+        self.check_counts("epochs", "tasks", "batch_size")
+        self.check_counts("train_images", "test_images")
         if self.is_stream:
             self._check_stream()
         else:
             self._check_stages()
         if not self.methods:
             object.__setattr__(self, "methods", self._default_methods())
+        self.check_comparison()
         self._check_methods()
-        self._check_coefficients()
 
     @property
     def is_stream(self) -> bool:
         """Whether the protocol is a stream of tasks."""
         return self.protocol in STREAMS
+
+    @property
+    def small(self) -> bool:
+        """Whether a step of the network takes little scratch memory."""
+        return MODELS[self.model].small
 
     @property
     def protocol_stages(self) -> int:
@@ -125,23 +97,6 @@ class Config:
     def size(self) -> Size:
         """Of a stream's task."""
         return Size(self.train_images, self.batch_size, self.epochs)
-
-    def rate(self, method: str) -> float:
-        """The method's learning rate."""
-        rate = METHODS[method].rate
-        usual = self.learning_rate if rate is None else rate
-        return self.learning_rates.get(method, usual)
-
-    def members(self, method: str) -> tuple[Member, ...]:
-        """A method's runs: each seed with the configured coefficient and rate."""
-        coefficient = self.coefficient(method) or 0.0
-        return tuple(
-            Member(seed, coefficient, self.rate(method)) for seed in range(self.seeds)
-        )
-
-    def fresh_seed(self, seed: int, task: int) -> int:
-        """The seed of a fresh network, which no run's own seed is."""
-        return 1_000_003 * task + seed
 
     def _check_stages(self) -> None:
         if SOURCES[self.dataset].classes < 2:
@@ -211,44 +166,22 @@ class Config:
                 return name
         return "custom"
 
-    def coefficient(self, method: str) -> Coefficient | None:
-        """The method's coefficient, or None if it has none."""
-        if method in self.coefficients:
-            return self.coefficients[method]
-        choice = self._default_coefficient(method)
-        return None if choice is None else choice.value
-
     def unpublished(self) -> list[str]:
         """Methods whose coefficient is a default of ours and not the paper's."""
         return [
             method
             for method in self.methods
             if method not in self.coefficients
-            and (choice := self._default_coefficient(method)) is not None
+            and (choice := self.default_coefficient(method)) is not None
             and not choice.published
         ]
 
     def to_json(self) -> str:
         """All that a repetition needs: the fields, versions and the device."""
-        described = dataclasses.asdict(self)
-        described["profile"] = self.profile
-        described["stages"] = self.protocol_stages
-        described["coefficients"] = {
-            method: self.coefficient(method)
-            for method in self.methods
-            if self.coefficient(method) is not None
-        }
-        described["versions"] = {
-            name: metadata.version(name)
-            for name in ("swr-optax", "jax", "jaxlib", "optax", "flax", "numpy")
-        } | {"python": platform.python_version()}
-        described["device"] = {
-            "platform": jax.default_backend(),
-            "kind": jax.devices()[0].device_kind,
-        }
-        return json.dumps(described, indent=2) + "\n"
+        return self.described(profile=self.profile, stages=self.protocol_stages)
 
-    def _default_coefficient(self, method: str) -> Choice | None:
+    def default_coefficient(self, method: str) -> Choice | None:
+        """See :class:`Comparison`."""
         default = METHODS[method].default
         if default is None:
             return None
@@ -270,9 +203,6 @@ class Config:
 
     def _check_methods(self) -> None:
         for method in self.methods:
-            check_name(method, METHODS, "method")
-            if self.methods.count(method) > 1:
-                raise UserError(f"method {method!r} is named twice")
             entry = METHODS[method]
             one_stage = not self.is_stream and self.protocol_stages == 1
             if entry.at_change is not None and one_stage:
@@ -289,59 +219,16 @@ class Config:
                     f"method {method!r} belongs to warm-start: use vanilla or"
                     " full_reset"
                 )
-
-        for method in self.learning_rates:
-            if method not in self.methods:
+            if entry.layer_norm and not MODELS[self.model].with_layer_norm:
                 raise UserError(
-                    f"learning rate for {method!r}, which is not among the methods:"
-                    f" {' '.join(self.methods)}"
+                    f"method {method!r} needs a network that has a variant with"
+                    f" LayerNorm, and {self.model!r} has none"
                 )
 
-    def _check_coefficients(self) -> None:
-        for method, value in self.coefficients.items():
-            if method not in self.methods:
-                raise UserError(
-                    f"coefficient for {method!r}, which is not among the methods:"
-                    f" {' '.join(self.methods)}"
-                )
-            if self._default_coefficient(method) is None:
-                raise UserError(f"method {method!r} has no coefficient")
-            entry = METHODS[method]
-            names = entry.coefficients
-            if isinstance(value, Mapping):
-                names = names or (GROUPS if method.startswith("swr") else ())
-                if not names:
-                    raise UserError(
-                        f"method {method!r} has one coefficient, not several"
-                    )
-                if set(value) != set(names):
-                    raise UserError(
-                        f"coefficients of {method!r} must be for {' and '.join(names)},"
-                        f" not {', '.join(value)}"
-                    )
-            elif names:
-                example = ",".join(f"{n}:{x:g}" for n, x in _items(entry.default))
-                raise UserError(
-                    f"method {method!r} has {len(names)} coefficients: give it"
-                    f" {method}={example}"
-                )
-            for _, number in _items(value):
-                if not 0 <= number <= entry.largest or number == math.inf:
-                    allowed = (
-                        "0 or a positive number"
-                        if entry.largest == math.inf
-                        else f"from 0 to {entry.largest:g}"
-                    )
-                    raise UserError(
-                        f"coefficient of {method!r} must be {allowed}, not {number:g}"
-                    )
-
-
-def _items(coefficient: Coefficient | None) -> list[tuple[str, float]]:
-    """Numbers by their names; one alone has none."""
-    if isinstance(coefficient, Mapping):
-        return list(coefficient.items())
-    return [] if coefficient is None else [("", coefficient)]
+    def network(self, method: str) -> str:
+        """Name of the network that a method trains."""
+        variant = MODELS[self.model].with_layer_norm
+        return variant if METHODS[method].layer_norm else self.model
 
 
 def profile_options(

@@ -15,7 +15,8 @@ import numpy as np
 
 from experiments.data import Dataset
 from experiments.methods import METHODS
-from experiments.protocols.config import OPTIMIZERS, Config
+from experiments.protocols.comparison import OPTIMIZERS
+from experiments.protocols.config import Config
 from experiments.protocols.records import OBSERVED, Record, of_member
 from experiments.protocols.stages import PROTOCOLS, images_of_stage
 from experiments.training.checkpoint import Checkpoints, Lane
@@ -96,7 +97,7 @@ def stage_training(config: Config, dataset: Dataset, method: str) -> Training:
     """What trains a method on a protocol's stages."""
     shape = (config.batch_size, *dataset.train_images.shape[1:])
     return Training(
-        network=build_network(config.model, dataset.source.classes, shape),
+        network=build_network(config.network(method), dataset.source.classes, shape),
         method=METHODS[method],
         optimizer=OPTIMIZERS[config.optimizer],
         normalize=dataset.normalize,

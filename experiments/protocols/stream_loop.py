@@ -13,7 +13,8 @@ import numpy as np
 
 from experiments.data import Dataset
 from experiments.methods import METHODS
-from experiments.protocols.config import OPTIMIZERS, Config
+from experiments.protocols.comparison import OPTIMIZERS
+from experiments.protocols.config import Config
 from experiments.protocols.records import OBSERVED, TaskRecord, of_member
 from experiments.protocols.stages import PROTOCOLS
 from experiments.protocols.streams import STREAMS
@@ -105,7 +106,7 @@ def stream_training(config: Config, dataset: Dataset, method: str) -> Training:
     outputs = stream.outputs or dataset.source.classes
     shape = (config.batch_size, *dataset.train_images.shape[1:])
     return Training(
-        network=build_network(config.model, outputs, shape),
+        network=build_network(config.network(method), outputs, shape),
         method=METHODS[method],
         optimizer=OPTIMIZERS[config.optimizer],
         normalize=jnp.asarray if stream.regression else dataset.normalize,

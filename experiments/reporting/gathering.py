@@ -12,6 +12,7 @@ import jinja2
 import pandas as pd
 from plotly.offline import get_plotlyjs
 
+from experiments.agents.config import AGENT
 from experiments.files import write_files
 from experiments.reporting import tables
 from experiments.reporting.collection import Collection, collect
@@ -19,7 +20,7 @@ from experiments.reporting.drawing import figures
 from experiments.reporting.drawing.curves import entries
 from experiments.reporting.drawing.plots import MOST_BANDS
 from experiments.reporting.missing import missing
-from experiments.reporting.naming import score_in_words, title
+from experiments.reporting.naming import length, score_in_words, task, title
 from experiments.reporting.ranking import FEWEST_SEEDS, ranking
 from experiments.reporting.runs import SETTING
 from experiments.reporting.verdict import verdict
@@ -62,9 +63,9 @@ def _section(setting: dict[str, str], rows: pd.DataFrame) -> dict[str, Any]:
     protocol, tasks, batch = (setting[n] for n in ("protocol", "tasks", "batch_size"))
     size = [
         f"profile {setting['profile']}",
-        f"{tasks} tasks" if tasks else "",
-        f"{setting['epochs']} epochs a {'task' if tasks else 'stage'}",
-        f"training images: {setting['train_images']}",
+        f"{tasks} {task(protocol)}s" if tasks else "",
+        length(setting),
+        "" if protocol == AGENT else f"training images: {setting['train_images']}",
         f"batches of {batch}" if batch else "",
         setting["optimizer"],
         "learning rate falling twice" if setting["decay"] == "True" else "",

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from experiments.protocols.streams import STREAMS
 from experiments.reporting.collection import Collection
-from experiments.reporting.naming import label, title
+from experiments.reporting.naming import has_tasks, label, length, title
 from experiments.reporting.published import PUBLISHED, published_as
 from experiments.reporting.ranking import scores
 from experiments.reporting.runs import Run
@@ -76,7 +75,7 @@ def _not_finite(run: Run) -> list[str]:
 def _unmeasured(run: Run) -> list[str]:
     if run.protocol == "proportionality":
         return []
-    optional = _OPTIONAL[1:] if run.protocol in STREAMS else _OPTIONAL
+    optional = _OPTIONAL[1:] if has_tasks(run.protocol) else _OPTIONAL
     absent = [name for name in optional if name not in run.metrics]
     if not any(name.startswith("growth/") for name in run.metrics):
         absent.append("growth of each layer")
@@ -84,7 +83,9 @@ def _unmeasured(run: Run) -> list[str]:
     if absent:
         lines.append(f"{run.name} has no columns for {', '.join(absent)}.")
     unrecorded = [
-        name for name in ("profile", "train_images") if name not in run.config
+        name
+        for name in ("profile", "train_images")
+        if name not in run.config and not (name == "train_images" and run.is_agent)
     ]
     if unrecorded:
         lines.append(f"{run.name} does not record its {' and '.join(unrecorded)}.")
@@ -112,7 +113,6 @@ def _lines(cells: Iterable[_Cell]) -> list[str]:
 
 def _described(run: Run, method: str) -> str:
     setting = run.setting
-    each = "task" if run.protocol in STREAMS else "stage"
     network = f"{setting['dataset']}, {setting['model']}"
-    size = f"profile {setting['profile']}, {setting['epochs']} epochs a {each}"
+    size = f"profile {setting['profile']}, {length(setting)}"
     return f"{title(run.protocol)}, {network}, {label(method)} ({size})"

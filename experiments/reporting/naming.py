@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pandas as pd
 
+from experiments.agents.config import AGENT
 from experiments.methods import METHODS
 from experiments.protocols.stages import PROTOCOLS
 from experiments.protocols.streams import STREAMS
 
-KNOWN = (*STREAMS, *PROTOCOLS)
+KNOWN = (*STREAMS, *PROTOCOLS, AGENT)
 """Every protocol, in the order of a report."""
 
 CONTROLS = {
@@ -21,8 +24,22 @@ ENTRY = ["method", "coefficient", "rate"]
 """What tells two lines of a figure, or rows of a ranking, apart."""
 
 
+def has_tasks(protocol: str) -> bool:
+    """Whether its rows are of tasks, as a stream's or an agent's levels are."""
+    return protocol in STREAMS or protocol == AGENT
+
+
+def task(protocol: str) -> str:
+    """What a task, or a stage, is called."""
+    if protocol == AGENT:
+        return "level"
+    return "task" if protocol in STREAMS else "stage"
+
+
 def title(protocol: str) -> str:
     """A protocol's name in reports."""
+    if protocol == AGENT:
+        return "Agent"
     return (STREAMS if protocol in STREAMS else PROTOCOLS)[protocol].title
 
 
@@ -31,9 +48,29 @@ def label(method: str) -> str:
     return METHODS[method].label if method in METHODS else method
 
 
+def length(setting: Mapping[str, str]) -> str:
+    """How long each of a run's tasks or stages is, in words."""
+    each = task(setting["protocol"])
+    if setting["protocol"] == AGENT:
+        return f"{setting['iterations']} iterations a {each}"
+    return f"{setting['epochs']} epochs a {each}"
+
+
 def metric(protocol: str) -> str:
     """The column that is looked at first."""
+    if protocol == AGENT:
+        return "average_return"
     return STREAMS[protocol].metric if protocol in STREAMS else "test_accuracy"
+
+
+def end(protocol: str) -> str:
+    """The column that says how a task ended."""
+    return "final_return" if protocol == AGENT else "end_accuracy"
+
+
+def digits(protocol: str, form: str) -> str:
+    """How the numbers of its metric are printed, where accuracies are as given."""
+    return ".1f" if protocol == AGENT else form
 
 
 def lower_is_better(protocol: str) -> bool:
@@ -50,9 +87,9 @@ def measure(protocol: str) -> str:
 def score_in_words(protocol: str) -> str:
     """What the score of a protocol is."""
     over = "the stream" if protocol.startswith("continual") else "the last ten epochs"
-    return (
-        f"{measure(protocol)}, mean over {'all tasks' if protocol in STREAMS else over}"
-    )
+    if has_tasks(protocol):
+        over = f"all {task(protocol)}s"
+    return f"{measure(protocol)}, mean over {over}"
 
 
 def names(entries: pd.DataFrame) -> list[str]:

@@ -10,8 +10,14 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from experiments.protocols.streams import STREAMS
-from experiments.reporting.naming import ENTRY, lower_is_better, metric, names
+from experiments.reporting.naming import (
+    ENTRY,
+    end,
+    has_tasks,
+    lower_is_better,
+    metric,
+    names,
+)
 
 FEWEST_SEEDS = 3
 """Of fewer there is neither an interval nor a test."""
@@ -37,7 +43,7 @@ def scores(frame: pd.DataFrame) -> pd.DataFrame:
     Returns:
         A row for each method, coefficient, rate and seed with ``score``; for
         streams the mean of the score's column over the first and the last fifth
-        of the scored tasks (``first``, ``last``), of the accuracy at a task's end
+        of the scored tasks (``first``, ``last``), of how tasks ended
         over the last fifth (``end``) and of test accuracy there (``test``); else
         the last test accuracy (``test``); and last values of what else was
         measured. Seeds without a finite score are left out.
@@ -54,7 +60,7 @@ def scores(frame: pd.DataFrame) -> pd.DataFrame:
     frame = frame.assign(**dict.fromkeys(absent, ""))
     found = []
     for identity, rows in frame.groupby(_SEED, sort=False):
-        of_seed = _stream if rows["protocol"].iloc[0] in STREAMS else _staged
+        of_seed = _tasks if has_tasks(rows["protocol"].iloc[0]) else _staged
         ends = {name: rows[name].iloc[-1] for name in _ENDS if name in rows}
         found.append(dict(zip(_SEED, identity, strict=True)) | of_seed(rows) | ends)
     columns = [*_SEED, "score", "first", "last", "end", "test", *_ENDS]
@@ -64,9 +70,10 @@ def scores(frame: pd.DataFrame) -> pd.DataFrame:
     return table[np.isfinite(table["score"])]
 
 
-def _stream(rows: pd.DataFrame) -> dict[str, float]:
+def _tasks(rows: pd.DataFrame) -> dict[str, float]:
     rows = rows.sort_values("task")
-    column = metric(rows["protocol"].iloc[0])
+    protocol = rows["protocol"].iloc[0]
+    column, ended = metric(protocol), end(protocol)
     if "scored" in rows:
         rows = rows[rows["scored"] == 1]
     fifth = max(1, len(rows) // 5)
@@ -75,7 +82,7 @@ def _stream(rows: pd.DataFrame) -> dict[str, float]:
         "score": rows[column].mean(skipna=False),
         "first": rows[column].head(fifth).mean(skipna=False),
         "last": late[column].mean(skipna=False),
-        "end": late["end_accuracy"].mean() if "end_accuracy" in rows else np.nan,
+        "end": late[ended].mean() if ended in rows else np.nan,
         "test": late["test_accuracy"].mean() if "test_accuracy" in rows else np.nan,
     }
 

@@ -12,12 +12,13 @@ from rich.table import Table
 
 from experiments.files import write_files
 from experiments.methods.coefficients import Coefficient, in_words
+from experiments.protocols.comparison import Comparison
 from experiments.protocols.config import Config
 from experiments.protocols.records import Record, write_rows
 from experiments.reporting import tables
 from experiments.reporting.collection import collect
 from experiments.reporting.drawing import plots
-from experiments.reporting.naming import label, title
+from experiments.reporting.naming import label, task, title
 
 
 def summary_table(config: Config, records: Sequence[Record]) -> Table:
@@ -30,21 +31,22 @@ def summary_table(config: Config, records: Sequence[Record]) -> Table:
     )
 
 
-def stream_table(
+def tasks_table(
     frame: pd.DataFrame, coefficients: Mapping[str, Coefficient | None]
 ) -> Table:
-    """The ranking of a stream of tasks, in 80 columns.
+    """The ranking of a stream, or of agents, in 80 columns.
 
     Args:
         frame: rows of ``metrics.csv``.
         coefficients: of the methods that have one.
     """
     protocol, dataset, model = frame[["protocol", "dataset", "model"]].iloc[0]
+    each = task(protocol)
     tasks, seeds = int(frame["task"].max()), frame["seed"].nunique()
     return _for_terminal(
-        f"{title(protocol)}, {dataset}, {model}: {_count(tasks, 'task')},"
-        f" {_count(seeds, 'seed')}; first and last fifth of tasks, average ± half of"
-        " its 95 % interval, at a task's end over the last fifth",
+        f"{title(protocol)}, {dataset}, {model}: {_count(tasks, each)},"
+        f" {_count(seeds, 'seed')}; first and last fifth of {each}s, average ± half of"
+        f" its 95 % interval, at a {each}'s end over the last fifth",
         tables.brief(_with_coefficients(frame, coefficients)),
     )
 
@@ -60,7 +62,7 @@ def proportionality_table(config: Config, rows: Sequence[Mapping[str, Any]]) -> 
 
 
 def write_run(
-    out: Path, config: Config, rows: Sequence[Mapping[str, Any]]
+    out: Path, config: Comparison, rows: Sequence[Mapping[str, Any]]
 ) -> list[Path]:
     """Writes ``config.json``, ``metrics.csv`` and the figure; returns their paths.
 

@@ -13,26 +13,26 @@ from typing import Any
 
 import pandas as pd
 
+from experiments.agents.config import AGENT
 from experiments.errors import UserError
 from experiments.methods.coefficients import in_words
 from experiments.protocols.stages import PROTOCOLS
-from experiments.protocols.streams import STREAMS
-from experiments.reporting.naming import KNOWN, metric
+from experiments.reporting.naming import KNOWN, has_tasks, metric
 
 SETTING = [
     *("protocol", "dataset", "model", "profile", "epochs", "tasks"),
-    *("train_images", "test_images", "batch_size", "optimizer", "decay"),
+    *("train_images", "test_images", "batch_size", "iterations", "optimizer", "decay"),
 ]
 """What two numbers must share to be compared: columns of :attr:`Run.rows`."""
 
-_TEXT = ("protocol", "dataset", "model", "method", "biases", "when")
+_TEXT = ("protocol", "dataset", "model", "method", "game", "biases", "when")
 
 
 def key(protocol: str) -> list[str]:
     """The columns that tell one evaluation of a seed from another."""
     if protocol == "proportionality":
         return ["ratio", "biases", "when"]
-    return ["task"] if protocol in STREAMS else ["stage", "epoch"]
+    return ["task"] if has_tasks(protocol) else ["stage", "epoch"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -69,6 +69,11 @@ class Run:
         return self.config["protocol"]
 
     @property
+    def is_agent(self) -> bool:
+        """Whether agents were run, who make their data themselves."""
+        return self.protocol == AGENT
+
+    @property
     def methods(self) -> list[str]:
         """Those it was to have, then any others that it has."""
         return list(dict.fromkeys([*self.config["methods"], *self.metrics["method"]]))
@@ -76,7 +81,7 @@ class Run:
     @property
     def stages(self) -> int:
         """Spans between changes of data."""
-        if self.protocol in STREAMS:
+        if has_tasks(self.protocol):
             return self.config["tasks"]
         return self.config.get("stages") or PROTOCOLS[self.protocol].stages
 
@@ -108,7 +113,7 @@ class Run:
         if self.protocol == "proportionality":
             wanted = len(self.metrics[key(self.protocol)].drop_duplicates())
             return pd.DataFrame({"done": seeds.size(), "wanted": wanted})
-        if self.protocol in STREAMS:
+        if has_tasks(self.protocol):
             return pd.DataFrame({"done": seeds.size(), "wanted": self.stages})
         # Those right at a change of data come on top. Training from scratch knows
         # the last stage of a warm start alone.
@@ -182,9 +187,9 @@ def _read_config(path: Path, folder: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise UserError(f"{path} holds no object")
 
-    stream = config.get("protocol") in list(STREAMS)
+    tasks = config.get("protocol") in [*filter(has_tasks, KNOWN)]
     for name, (fits, what) in _FIELDS.items():
-        needed = name in _NEEDED or (name == "tasks" and stream)
+        needed = name in _NEEDED or (name == "tasks" and tasks)
         value = config.get(name)
         if not (fits(value) if needed or value is not None else True):
             raise UserError(f"{path}: {name} must be {what}, not {value!r}")
@@ -297,6 +302,7 @@ _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "methods": (_are_names, "a list of names"),
     **dict.fromkeys(("seeds", "epochs", "tasks", "stages"), _COUNT),
     **dict.fromkeys(("train_images", "test_images", "batch_size"), _SIZE),
+    "iterations": _COUNT,
     "learning_rate": (_is_number, "a number"),
     "decay": (_is_flag, "true or false"),
     "learning_rates": (_are_numbers, "an object of numbers"),

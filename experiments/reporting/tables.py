@@ -8,12 +8,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from experiments.protocols.streams import STREAMS
 from experiments.reporting.collection import Collection
 from experiments.reporting.drawing.curves import entries, retention as around_changes
 from experiments.reporting.naming import (
+    digits,
+    has_tasks,
     lower_is_better,
     score_in_words,
+    task,
     title,
 )
 from experiments.reporting.published import PUBLISHED, Published, published_as
@@ -52,6 +54,13 @@ def within(mean: float, deviation: float, form: str = ".4f") -> str:
     return f"{number(mean, form)} ± {number(deviation, form)}"
 
 
+def between(low: float, high: float, form: str = ".4f") -> str:
+    """An interval, where there is one."""
+    if not np.isfinite(low):
+        return EMPTY
+    return f"{number(low, form)} to {number(high, form)}"
+
+
 _NAMES: Columns = {
     "method": lambda row: row.name,
     "λ": lambda row: row.coefficient or EMPTY,
@@ -61,21 +70,17 @@ _SEEDS: Columns = {"seeds": lambda row: str(row.seeds)}
 
 def ranked(table: pd.DataFrame, protocol: str) -> Table:
     """A ranking with its scores, intervals and letters."""
-
-    def interval(row: Any) -> str:
-        return (
-            EMPTY if np.isnan(row.low) else f"{number(row.low)} to {number(row.high)}"
-        )
-
-    last = "test accuracy, last fifth" if protocol in STREAMS else "final test accuracy"
+    each = task(protocol)
+    last = "test accuracy, last fifth" if has_tasks(protocol) else "final test accuracy"
+    form = digits(protocol, ".4f")
     columns: Columns = {
-        "score": lambda row: number(row.score),
-        "95 % interval": interval,
+        "score": lambda row: number(row.score, form),
+        "95 % interval": lambda row: between(row.low, row.high, form),
         "letters": lambda row: row.letters or EMPTY,
-        "first fifth": lambda row: number(row.first),
-        "last fifth": lambda row: number(row.last),
-        "change": lambda row: number(row.last - row.first, "+.4f"),
-        "at task's end, last fifth": lambda row: number(row.end),
+        "first fifth": lambda row: number(row.first, form),
+        "last fifth": lambda row: number(row.last, form),
+        "change": lambda row: number(row.last - row.first, f"+{form}"),
+        f"at {each}'s end, last fifth": lambda row: number(row.end, form),
         last: lambda row: number(row.test),
     }
     low = ", the lowest first" if lower_is_better(protocol) else ""
@@ -114,12 +119,13 @@ def ends(table: pd.DataFrame, setting: Mapping[str, str]) -> Table:
 def brief(frame: pd.DataFrame) -> Table:
     """A run's ranking in as many columns as a terminal has."""
     protocol, table = frame["protocol"].iloc[0], ranking(frame)
-    if protocol in STREAMS:
+    if has_tasks(protocol):
+        form = digits(protocol, ".3f")
         columns: Columns = {
-            "first": lambda row: number(row.first, ".3f"),
-            "last": lambda row: number(row.last, ".3f"),
-            "average": lambda row: within(row.score, row.high - row.score, ".3f"),
-            "end": lambda row: number(row.end, ".3f"),
+            "first": lambda row: number(row.first, form),
+            "last": lambda row: number(row.last, form),
+            "average": lambda row: within(row.score, row.high - row.score, form),
+            "end": lambda row: number(row.end, form),
             "dead": lambda row: number(row.dead_units, ".2f"),
             "growth": lambda row: number(row.weight_growth, ".2f"),
         }

@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from experiments.protocols.streams import STREAMS
 from experiments.reporting.naming import (
     CONTROLS,
     ENTRY,
+    digits,
+    has_tasks,
     lower_is_better,
     measure,
+    task,
     title,
 )
 from experiments.reporting.ranking import (
@@ -50,14 +52,15 @@ def verdict(frame: pd.DataFrame) -> str:
     best = table[~control].iloc[0] if not control.all() else table.iloc[0]
     others = table[~control].drop(index=best.name, errors="ignore")
     name = f"{best['name']} comes first, with" if len(others) else f"{best['name']} has"
-    score = f"{measure(protocol)} {_with_interval(best)}"
+    form = digits(protocol, ".4f")
+    score = f"{measure(protocol)} {_with_interval(best, form)}"
     parts = [f"{name} {score} over {_seeds(table)}"]
     if len(others):
         parts.append(_told_apart(best, others))
     for row in table[control].drop(index=best.name, errors="ignore").itertuples():
         apart = best["letters"] and not {*row.letters} & {*best["letters"]}
         told = ", which is told apart" if apart else ", not told apart"
-        parts.append(f"{CONTROLS[row.method]} has {row.score:.4f}{told}")
+        parts.append(f"{CONTROLS[row.method]} has {format(row.score, form)}{told}")
     parts += _plain(frame, table, best.name)
     return f"{where}: {'; '.join(parts)}."
 
@@ -83,8 +86,13 @@ def _plain(frame: pd.DataFrame, table: pd.DataFrame, first: int) -> list[str]:
         return []
     row = plain.iloc[0]
     protocol = frame["protocol"].iloc[0]
-    if protocol not in STREAMS:
-        return [] if row.name == first else [f"plain training has {row['score']:.4f}"]
+    form = digits(protocol, ".4f")
+    if not has_tasks(protocol):
+        return (
+            []
+            if row.name == first
+            else [f"plain training has {format(row['score'], form)}"]
+        )
     found = scores(frame)
 
     def of(entry: pd.Series, column: str) -> pd.Series:
@@ -99,13 +107,13 @@ def _plain(frame: pd.DataFrame, table: pd.DataFrame, first: int) -> list[str]:
         tests.append(paired_test(one, other))
 
     numbers = (
-        f"its {measure(protocol)} goes from {row['first']:.4f} in the first fifth of"
-        f" tasks to {row['last']:.4f} in the last"
+        f"its {measure(protocol)} goes from {format(row['first'], form)} in the first"
+        f" fifth of {task(protocol)}s to {format(row['last'], form)} in the last"
     )
     compare(of(row, "last"), of(row, "first"))
     fresh = table[table["method"] == "fresh"]
     if len(fresh):
-        numbers += f", where a fresh network has {fresh['last'].iloc[0]:.4f}"
+        numbers += f", where a fresh network has {format(fresh['last'].iloc[0], form)}"
         compare(of(row, "last"), of(fresh.iloc[0], "last"))
     if np.isnan(tests).any():
         says = "so few seeds cannot tell whether plain training loses plasticity"
@@ -130,10 +138,11 @@ def _proportionality(frame: pd.DataFrame) -> str:
     )
 
 
-def _with_interval(row: pd.Series) -> str:
+def _with_interval(row: pd.Series, form: str) -> str:
     if np.isnan(row["low"]):
-        return f"{row['score']:.4f}"
-    return f"{row['score']:.4f} (95 % interval {row['low']:.4f} to {row['high']:.4f})"
+        return format(row["score"], form)
+    score, low, high = (format(row[name], form) for name in ("score", "low", "high"))
+    return f"{score} (95 % interval {low} to {high})"
 
 
 def _seeds(table: pd.DataFrame) -> str:

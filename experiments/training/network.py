@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 import dataclasses
 import functools
 from typing import Any, Literal
@@ -23,11 +24,16 @@ class Network:
         model: takes ``(inputs, train, present)``.
         inputs: shape of a batch of its inputs, float32.
         convolutional: whether it convolves.
+        heads: names of the layers that make the group ``"classifier"``; empty for the
+            plan's own choice.
+        kept: names of outputs that ``function_plan`` does not scale.
     """
 
     model: nn.Module
     inputs: jax.ShapeDtypeStruct
     convolutional: bool = False
+    heads: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
 
     def init(self, key: jax.Array) -> tuple[Any, Any]:
         """Parameters and running statistics, which are empty without BatchNorm."""
@@ -74,7 +80,8 @@ class Network:
 
         Returns:
             ``dead_units``, the fraction of ReLU units that are never active, or None
-            without any; ``effective_rank`` of what the last layer is given.
+            without any; ``effective_rank`` of what the last layer is given, the mean
+            over last layers.
         """
         _, found = self.model.apply(
             {"params": params, "batch_stats": stats},
@@ -83,10 +90,10 @@ class Network:
         )
         units = jax.tree.leaves(found.get("activations", {}))
         dead = sum(x.shape[-1] * metrics.dormant_fraction(x) for x in units)
-        (features,) = jax.tree.leaves(found["features"])
+        ranks = [metrics.effective_rank(x) for x in jax.tree.leaves(found["features"])]
         return {
             "dead_units": dead / sum(x.shape[-1] for x in units) if units else None,
-            "effective_rank": metrics.effective_rank(features),
+            "effective_rank": sum(ranks) / len(ranks),
         }
 
     @functools.cached_property
@@ -96,14 +103,33 @@ class Network:
 
     @functools.cached_property
     def function_plan(self) -> RescalingPlan:
-        """The same with the other priority."""
-        return self._plan("function")
+        """The same with the other priority; :attr:`kept` outputs stay as they are."""
+        names = self.plan.outputs
+        kept = [name for name in names if name.split("/")[-1] in self.kept]
+        return self._plan("function", kept)
 
-    def _plan(self, priority: Literal["norms", "function"]) -> RescalingPlan:
+    @functools.cached_property
+    def kept_plan(self) -> RescalingPlan:
+        """The same again; all outputs stay as they are."""
+        return self._plan("function", self.plan.outputs)
+
+    def _plan(
+        self, priority: Literal["norms", "function"], kept: Sequence[str] = ()
+    ) -> RescalingPlan:
+        def group(path: str) -> str:
+            return "classifier" if path.split("/")[0] in self.heads else "feature"
+
         params, stats = jax.eval_shape(self.init, jax.random.key(0))
         present = jax.ShapeDtypeStruct(self.inputs.shape[:1], jnp.bool)
         return swr_optax.plan_rescaling(
-            self.forward, params, self.inputs, present, stats=stats, priority=priority
+            self.forward,
+            params,
+            self.inputs,
+            present,
+            stats=stats,
+            priority=priority,
+            group_fn=group if self.heads else None,
+            keep_outputs=kept,
         )
 
 

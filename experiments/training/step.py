@@ -65,8 +65,8 @@ class Objective(NamedTuple):
         correct: (outputs, targets) → whether each example is right.
     """
 
-    losses: Callable[[jax.Array, jax.Array], jax.Array]
-    correct: Callable[[jax.Array, jax.Array], jax.Array]
+    losses: Callable[[Any, Any], jax.Array]
+    correct: Callable[[Any, Any], jax.Array]
 
 
 CLASSIFICATION = Objective(

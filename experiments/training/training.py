@@ -167,8 +167,8 @@ class Training:
         state: TrainState,
         initial: Any,
         members: Member,
-        data: Data,
-        order: np.ndarray,
+        data: Data | None = None,
+        order: np.ndarray | None = None,
     ) -> TrainState:
         """The state when the data change, after what the method does then.
 
@@ -176,36 +176,40 @@ class Training:
             state: before.
             initial: the initial parameters.
             members: of the lane, stacked.
-            data: what is to be learnt from now on.
+            data: what is to be learnt from now on; needed only by a method that
+                takes a pass over it.
             order: of one pass over them, as :meth:`run` takes it.
         """
         if self.method.at_change is None:
             return state
         return self._change_data(state, initial, members, data, order)
 
-    # What is compiled. What methods have in common takes nothing of theirs, so that
-    # it is the same program for all, which is compiled once and found in the cache.
-
-    def _setting(self, member: Member) -> Setting:
+    def setting(self, member: Member) -> Setting:
+        """What the method is given for a member."""
         return Setting(
             coefficient=member.coefficient,
             learning_rate=member.learning_rate,
             seed=member.seed,
             plan=self.plan,
             function_plan=lambda: self.network.function_plan,
+            kept_plan=lambda: self.network.kept_plan,
             init=lambda key: self.network.init(key)[0],
             decay=self._decay,
             drops=self.drops,
         )
 
-    @functools.cached_property
-    def _decay(self) -> optax.Schedule:
-        return optax.piecewise_constant_schedule(1.0, dict.fromkeys(self.drops, 0.1))
-
-    def _optimizer(self, setting: Setting) -> optax.GradientTransformationExtraArgs:
+    def transformation(self, setting: Setting) -> optax.GradientTransformationExtraArgs:
+        """The optimiser with the method in it."""
         rate, decay = setting.learning_rate, setting.decay
         plain = self.optimizer(lambda step: rate * decay(step))
         return optax.with_extra_args_support(self.method.optimizer(plain, setting))
+
+    # What is compiled. What methods have in common takes nothing of theirs, so that
+    # it is the same program for all, which is compiled once and found in the cache.
+
+    @functools.cached_property
+    def _decay(self) -> optax.Schedule:
+        return optax.piecewise_constant_schedule(1.0, dict.fromkeys(self.drops, 0.1))
 
     def _batch(self, data: Data, rows: jax.Array) -> Batch:
         return Batch(
@@ -218,12 +222,12 @@ class Training:
     def _one_step(
         self, state: TrainState, member: Member, data: Data, rows: jax.Array
     ) -> tuple[TrainState, Sums]:
-        setting = self._setting(member)
+        setting = self.setting(member)
         state, measured = train_step(
             self.network,
             self.method,
             setting,
-            self._optimizer(setting),
+            self.transformation(setting),
             self.objective,
             state,
             self._batch(data, rows),
@@ -251,12 +255,12 @@ class Training:
     @functools.cached_property
     def _step(self) -> Callable[..., tuple[TrainState, Sums]]:
         lane = jax.vmap(self._one_step, in_axes=(0, 0, self.data_axis, 0))
-        return _jit(lane, donate_argnums=0)
+        return jitted(lane, donate_argnums=0)
 
     @functools.cached_property
     def _steps(self) -> Callable[..., tuple[TrainState, Sums]]:
         lane = jax.vmap(self._all_steps, in_axes=(0, 0, self.data_axis, 0, None))
-        return _jit(lane, donate_argnums=0)
+        return jitted(lane, donate_argnums=0)
 
     @functools.cached_property
     def _correct(self) -> Callable[..., jax.Array]:
@@ -276,7 +280,7 @@ class Training:
             in_axes = (0, 0, self.data_axis, None)
             return jax.vmap(functools.partial(correct, size), in_axes)(*args)
 
-        return _jit(lane, static_argnums=0)
+        return jitted(lane, static_argnums=0)
 
     @functools.cached_property
     def _observe(self) -> Callable[..., dict[str, Any]]:
@@ -287,7 +291,7 @@ class Training:
             growth = metrics.weight_growth(params, initial, self.plan)
             return {"growth": growth, **hidden}
 
-        return _jit(jax.vmap(observe, in_axes=(0, 0, 0, self.data_axis)))
+        return jitted(jax.vmap(observe, in_axes=(0, 0, 0, self.data_axis)))
 
     @functools.cached_property
     def _init(self) -> Callable[[jax.Array], tuple[Any, Any]]:
@@ -296,7 +300,7 @@ class Training:
     @functools.cached_property
     def _init_optimizer(self) -> Callable[[Any, Member], Any]:
         def init(params: Any, member: Member) -> Any:
-            return self._optimizer(self._setting(member)).init(params)
+            return self.transformation(self.setting(member)).init(params)
 
         return jax.jit(jax.vmap(init))
 
@@ -309,7 +313,7 @@ class Training:
             data: Data,
             order: jax.Array,
         ) -> TrainState:
-            setting = self._setting(member)
+            setting = self.setting(member)
 
             def descent() -> Any:
                 def body(i: jax.Array, average: Any) -> Any:
@@ -335,5 +339,6 @@ class Training:
         return jax.jit(jax.vmap(change, in_axes=(0, 0, 0, self.data_axis, 0)))
 
 
-def _jit(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+def jitted(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+    """:func:`jax.jit`, with what this backend's compiler should be told."""
     return jax.jit(function, compiler_options=compiler_options(), **options)

@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[2] / "experiments"
 
 ORDER = (
     *("errors", "files", "data", "backend", "models", "methods"),
-    *("training", "protocols", "reporting"),
+    *("training", "protocols", "agents", "reporting"),
     *("guide", "benchmark", "commands", "__main__"),
 )
 """Arrows go from later to earlier; what stands alone may be anywhere."""

@@ -23,6 +23,7 @@ COLORS = {
     "full_reset": "#e69f00",
     "swr": "#d55e00",
     "swr_two": "#8b1a1a",
+    "swr_function": "#cc3377",
 }
 """Told apart by readers who see fewer colours (Okabe and Ito's palette)."""
 
@@ -42,6 +43,10 @@ METRICS = {
     "test_accuracy": "test accuracy",
     "stream_accuracy": "test accuracy, averaged so far",
     "balancedness": "balancedness",
+    "average_return": "average return",
+    "final_return": "return in the last tenth of a level",
+    "entropy": "entropy of the policy",
+    "explained_variance": "explained variance",
     "train_loss": "training loss",
     "dead_units": "dead units",
     "effective_rank": "effective rank",

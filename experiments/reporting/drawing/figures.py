@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiments.protocols.streams import STREAMS
 from experiments.reporting.drawing.curves import (
     METRICS,
     Style,
@@ -22,7 +21,14 @@ from experiments.reporting.drawing.curves import (
     styles,
     thinned,
 )
-from experiments.reporting.naming import ENTRY, measure, metric, score_in_words
+from experiments.reporting.naming import (
+    ENTRY,
+    has_tasks,
+    measure,
+    metric,
+    score_in_words,
+    task,
+)
 
 POINTS = 250
 """Of a line at most: about as many pixels as there are for them."""
@@ -80,9 +86,9 @@ def curves(rows: pd.DataFrame) -> dict[str, Any] | None:
         "metrics": [{"key": name, "label": _plain(labels[name])} for name in drawn],
         "windows": list(WINDOWS),
         "changes": changes(rows),
-        "unit": "task" if protocol in STREAMS else "epoch",
+        "unit": task(protocol) if has_tasks(protocol) else "epoch",
         "ranges": {}
-        if protocol in STREAMS
+        if has_tasks(protocol)
         else {"test_accuracy": limits(rows["test_accuracy"])},
         "lines": lines,
     }

@@ -12,7 +12,6 @@ from matplotlib.ticker import MaxNLocator
 import numpy as np
 import pandas as pd
 
-from experiments.protocols.streams import STREAMS
 from experiments.reporting.drawing.curves import (
     METRICS,
     Style,
@@ -22,7 +21,7 @@ from experiments.reporting.drawing.curves import (
     limits,
     styles,
 )
-from experiments.reporting.naming import ENTRY, measure, metric
+from experiments.reporting.naming import ENTRY, has_tasks, measure, metric, task
 
 SIZE = (8.6, 4.2)
 """Of a figure, in inches."""
@@ -71,7 +70,7 @@ def learning_curves(rows: pd.DataFrame, columns: Sequence[str]) -> Figure | None
         for change in changes(rows):
             axes.axvline(change, color="#000000", lw=0.8, alpha=0.5, ls=":")
         axes.set_ylabel((METRICS | {metric(protocol): measure(protocol)})[column])
-        axes.set_xlabel("task" if protocol in STREAMS else "epoch")
+        axes.set_xlabel(task(protocol) if has_tasks(protocol) else "epoch")
         axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, steps=[1, 2, 5, 10]))
         axes.margins(x=0)
         open_axes(axes)

@@ -17,7 +17,7 @@ from experiments.protocols.config import Config
 from experiments.protocols.records import Record
 from experiments.reporting.run_files import (
     proportionality_table,
-    stream_table,
+    tasks_table,
     summary_table,
     write_run,
 )
@@ -132,7 +132,7 @@ def test_a_stream_fits_a_terminal(write_folder, tmp_path):
     coefficients = {"swr_two": {"feature": 1e-3, "classifier": 1e-4}}
     console = Console(width=80)
     with console.capture() as capture:
-        console.print(stream_table(frame, coefficients))
+        console.print(tasks_table(frame, coefficients))
     text = capture.get()
     assert "Random labels, mnist, mlp: 20 tasks, 3 seeds" in text
     assert "…" not in text

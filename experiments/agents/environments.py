@@ -1,0 +1,175 @@
+"""Environments that change from level to level, on gymnax's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.errors import UserError
+
+
+class Environment(NamedTuple):
+    """An entry of :data:`ENVIRONMENTS`.
+
+    Attributes:
+        title: its name in reports.
+        games: gymnax's names; level after level takes the next, and then the first
+            again.
+        shift: standard deviation of the vector that is added to all observations of a
+            level but the first.
+        longest: steps of an episode at most.
+        shape: of an observation; what games have fewer of, channels, is filled up with
+            zeros.
+        actions: how many there are.
+        rewards: what rewards are multiplied by for learning.
+        options: of gymnax's constructors.
+        source: where it was published.
+    """
+
+    title: str
+    games: tuple[str, ...]
+    shift: float
+    longest: int
+    shape: tuple[int, ...]
+    actions: int
+    rewards: float
+    source: str
+    options: Mapping[str, Any] = {}
+
+    def game(self, level: int) -> str:
+        """The game of a level, from 1."""
+        return self.games[(level - 1) % len(self.games)]
+
+    def shift_at(self, level: int, seed: int) -> np.ndarray:
+        """What is added to each observation, float32, the same for all methods.
+
+        Args:
+            level: from 1; at the first nothing is added.
+            seed: of the run.
+        """
+        if level == 1 or not self.shift:
+            return np.zeros(self.shape, np.float32)
+        drawn = np.random.default_rng((seed, level)).standard_normal(self.shape)
+        return np.float32(self.shift * drawn)
+
+
+_TRAC = "Muppidi et al., arXiv 2405.16642; Tang et al., arXiv 2506.00592"
+
+ENVIRONMENTS: dict[str, Environment] = {
+    "cartpole": Environment(
+        title="CartPole with shifted observations",
+        games=("CartPole-v1",),
+        shift=2.0,
+        longest=400,
+        shape=(4,),
+        actions=2,
+        rewards=1 / 20,
+        source=_TRAC,
+    ),
+    "acrobot": Environment(
+        title="Acrobot with shifted observations",
+        games=("Acrobot-v1",),
+        shift=2.0,
+        longest=400,
+        shape=(6,),
+        actions=3,
+        rewards=1 / 20,
+        source=_TRAC,
+    ),
+    "minatar": Environment(
+        title="MinAtar's Breakout, Asterix and Space Invaders in turn",
+        games=("Breakout-MinAtar", "Asterix-MinAtar", "SpaceInvaders-MinAtar"),
+        shift=0.0,
+        longest=1000,
+        shape=(10, 10, 6),
+        actions=6,
+        rewards=1.0,
+        source="Young and Tian, arXiv 1903.03176",
+        options={"use_minimal_action_set": False},
+    ),
+}
+"""By name; a new environment is one entry."""
+
+
+class Stepped(NamedTuple):
+    """What one step of a game leads to.
+
+    Attributes:
+        state: of the game, a new episode's if the last one ended.
+        observation: in that state.
+        successor: the observation that the action led to, whether or not the episode
+            ended there.
+        reward: as the game gives it.
+        terminated: whether the game came to an end.
+        truncated: whether the episode ended for its length alone.
+    """
+
+    state: Any
+    observation: jax.Array
+    successor: jax.Array
+    reward: jax.Array
+    terminated: jax.Array
+    truncated: jax.Array
+
+
+class Game:
+    """One of an environment's games as pure functions.
+
+    Args:
+        environment: that it belongs to.
+        name: gymnax's.
+        longest: steps of an episode at most; the environment's by default.
+
+    Raises:
+        UserError: if gymnax is missing.
+    """
+
+    def __init__(
+        self, environment: Environment, name: str, longest: int | None = None
+    ) -> None:
+        try:
+            import gymnax
+        except ImportError:
+            raise UserError("agents need gymnax: pip install 'swr-optax[rl]'") from None
+        self._shape = environment.shape
+        self._game, settings = gymnax.make(name, **environment.options)
+        self._settings = settings.replace(
+            max_steps_in_episode=longest or environment.longest
+        )
+
+    def reset(self, key: jax.Array, shift: jax.Array) -> tuple[Any, jax.Array]:
+        """State and observation of a new episode."""
+        observation, state = self._game.reset(key, self._settings)
+        return state, self._seen(observation, shift)
+
+    def step(
+        self, key: jax.Array, state: Any, action: jax.Array, shift: jax.Array
+    ) -> Stepped:
+        """Takes an action; a new episode begins where one ended."""
+        observation, state, reward, terminated, truncated, more = self._game.step(
+            key, state, action, self._settings
+        )
+        return Stepped(
+            state=state,
+            observation=self._seen(observation, shift),
+            successor=self._seen(more["final_observation"], shift),
+            reward=jnp.float32(reward),
+            terminated=terminated,
+            truncated=truncated,
+        )
+
+    def _seen(self, observation: jax.Array, shift: jax.Array) -> jax.Array:
+        missing = self._shape[-1] - observation.shape[-1]
+        sides = [(0, 0)] * (observation.ndim - 1) + [(0, missing)]
+        return jnp.pad(jnp.float32(observation), sides) + shift
+
+
+@functools.cache
+def build_game(environment: str, name: str) -> Game:
+    """A game by its names; one object, so that what is compiled is found again."""
+    return Game(ENVIRONMENTS[environment], name)
