@@ -21,6 +21,7 @@ from experiments.commands.options import (
     make_agent_config,
     make_config,
     make_engine,
+    make_sweep_config,
     out_folder,
     parse_coefficient,
 )
@@ -173,7 +174,7 @@ def agent(options: AgentOptions = AgentOptions()) -> None:
     from experiments.commands.agents import run
 
     out = out_folder(options, config)
-    with make_engine(options, small=True) as engine:
+    with make_engine(options, config.small) as engine:
         run(config, out, options.tensorboard, engine)
 
 
@@ -194,7 +195,8 @@ def sweep(
     Args:
         method: such as swr
         options: of the run
-        protocol: such as warm-start, continual-full, single-task or random-labels
+        protocol: such as warm-start, continual-full, single-task, random-labels or
+            agent
         grid: coefficients to try (the published grid by default); of swr_two, such as
             feature:1e-3,classifier:1e-4
         rates: learning rates to try
@@ -205,7 +207,7 @@ def sweep(
     check_name(method, METHODS, "method")
     if options.methods:
         raise UserError("a sweep is of one method, the first word: leave --methods out")
-    config = make_config(options, protocol, [method])
+    config = make_sweep_config(options, protocol, method)
     values = [parse_coefficient(text, "--grid") for text in grid]
     try:
         learning_rates = [float(text) for text in rates]

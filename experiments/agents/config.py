@@ -69,6 +69,11 @@ class AgentConfig(Comparison):
             self._check_method(method, METHODS[method])
 
     @property
+    def small(self) -> bool:
+        """Whether a step of the network takes little scratch memory: all do."""
+        return True
+
+    @property
     def protocol(self) -> str:
         """Name of the experiment."""
         return AGENT

@@ -27,6 +27,7 @@ class Environment(NamedTuple):
             zeros.
         actions: how many there are.
         rewards: what rewards are multiplied by for learning.
+        random: mean return of actions that are drawn evenly, over games, as measured.
         options: of gymnax's constructors.
         source: where it was published.
     """
@@ -38,6 +39,7 @@ class Environment(NamedTuple):
     shape: tuple[int, ...]
     actions: int
     rewards: float
+    random: float
     source: str
     options: Mapping[str, Any] = {}
 
@@ -55,32 +57,37 @@ class Environment(NamedTuple):
         if level == 1 or not self.shift:
             return np.zeros(self.shape, np.float32)
         drawn = np.random.default_rng((seed, level)).standard_normal(self.shape)
-        return np.float32(self.shift * drawn)
+        return (self.shift * drawn).astype(np.float32)
 
 
 _TRAC = "Muppidi et al., arXiv 2405.16642; Tang et al., arXiv 2506.00592"
 
+_CARTPOLE = Environment(
+    title="CartPole with shifted observations",
+    games=("CartPole-v1",),
+    shift=2.0,
+    longest=400,
+    shape=(4,),
+    actions=2,
+    rewards=1 / 20,
+    random=22.9,
+    source=_TRAC,
+)
+_ACROBOT = Environment(
+    title="Acrobot with shifted observations",
+    games=("Acrobot-v1",),
+    shift=2.0,
+    longest=400,
+    shape=(6,),
+    actions=3,
+    rewards=1 / 20,
+    random=-399.6,
+    source=_TRAC,
+)
+
 ENVIRONMENTS: dict[str, Environment] = {
-    "cartpole": Environment(
-        title="CartPole with shifted observations",
-        games=("CartPole-v1",),
-        shift=2.0,
-        longest=400,
-        shape=(4,),
-        actions=2,
-        rewards=1 / 20,
-        source=_TRAC,
-    ),
-    "acrobot": Environment(
-        title="Acrobot with shifted observations",
-        games=("Acrobot-v1",),
-        shift=2.0,
-        longest=400,
-        shape=(6,),
-        actions=3,
-        rewards=1 / 20,
-        source=_TRAC,
-    ),
+    "cartpole": _CARTPOLE,
+    "acrobot": _ACROBOT,
     "minatar": Environment(
         title="MinAtar's Breakout, Asterix and Space Invaders in turn",
         games=("Breakout-MinAtar", "Asterix-MinAtar", "SpaceInvaders-MinAtar"),
@@ -89,8 +96,16 @@ ENVIRONMENTS: dict[str, Environment] = {
         shape=(10, 10, 6),
         actions=6,
         rewards=1.0,
+        random=1.26,
         source="Young and Tian, arXiv 1903.03176",
         options={"use_minimal_action_set": False},
+    ),
+    # As they are, to see that PPO learns at all.
+    "cartpole_plain": _CARTPOLE._replace(
+        title="CartPole", shift=0.0, longest=500, source="Barto et al., 1983"
+    ),
+    "acrobot_plain": _ACROBOT._replace(
+        title="Acrobot", shift=0.0, longest=500, source="Sutton, 1995"
     ),
 }
 """By name; a new environment is one entry."""
@@ -123,24 +138,19 @@ class Game:
     Args:
         environment: that it belongs to.
         name: gymnax's.
-        longest: steps of an episode at most; the environment's by default.
 
     Raises:
         UserError: if gymnax is missing.
     """
 
-    def __init__(
-        self, environment: Environment, name: str, longest: int | None = None
-    ) -> None:
+    def __init__(self, environment: Environment, name: str) -> None:
         try:
             import gymnax
         except ImportError:
             raise UserError("agents need gymnax: pip install 'swr-optax[rl]'") from None
         self._shape = environment.shape
         self._game, settings = gymnax.make(name, **environment.options)
-        self._settings = settings.replace(
-            max_steps_in_episode=longest or environment.longest
-        )
+        self._settings = settings.replace(max_steps_in_episode=environment.longest)
 
     def reset(self, key: jax.Array, shift: jax.Array) -> tuple[Any, jax.Array]:
         """State and observation of a new episode."""

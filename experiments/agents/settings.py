@@ -23,19 +23,24 @@ class Length(NamedTuple):
     model: str
 
 
+_SHIFTED = {
+    "paper": Length(10, 200, 10, "actor_critic"),
+    "quick": Length(10, 60, 2, "actor_critic_small"),
+}
+_PLAIN = {
+    "paper": Length(1, 200, 10, "actor_critic_small"),
+    "quick": Length(1, 100, 2, "actor_critic_small"),
+}
+
 LENGTHS: dict[str, dict[str, Length]] = {
-    "cartpole": {
-        "paper": Length(10, 200, 10, "actor_critic"),
-        "quick": Length(10, 100, 2, "actor_critic_small"),
-    },
-    "acrobot": {
-        "paper": Length(10, 200, 10, "actor_critic"),
-        "quick": Length(10, 100, 2, "actor_critic_small"),
-    },
+    "cartpole": _SHIFTED,
+    "acrobot": _SHIFTED,
     "minatar": {
         "paper": Length(9, 1000, 5, "actor_critic_images"),
         "quick": Length(3, 100, 2, "actor_critic_images"),
     },
+    "cartpole_plain": _PLAIN,
+    "acrobot_plain": _PLAIN,
 }
 """By environment and profile."""
 

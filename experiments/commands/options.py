@@ -114,25 +114,50 @@ class StreamOptions(RunOptions):
 
 @Parameter(name="*")
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SweepOptions(StageOptions, StreamOptions):
-    """What a sweep may be told."""
-
-
-@Parameter(name="*")
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class AgentOptions(ComparisonOptions):
     """What a run of agents may be told.
 
     Attributes:
-        environment: cartpole, acrobot or minatar
+        environment: cartpole (the default), acrobot or minatar; or
+            cartpole_plain, acrobot_plain, which do not change
         levels: how many; between two of them the environment changes
         iterations: of each level, 800 steps of the environment and the updates from
             them
     """
 
-    environment: str = "cartpole"
+    environment: str | None = None
     levels: int | None = None
     iterations: int | None = None
+
+
+@Parameter(name="*")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SweepOptions(StageOptions, StreamOptions, AgentOptions):
+    """What a sweep may be told."""
+
+
+def make_sweep_config(
+    options: SweepOptions, protocol: str, method: str
+) -> Config | AgentConfig:
+    """The configuration of the best run that a sweep is to find.
+
+    Raises:
+        UserError: naming what does not fit.
+    """
+    agent = protocol == "agent"
+    foreign = vars(RunOptions()) | vars(StageOptions()) | vars(StreamOptions())
+    own = vars(AgentOptions())
+    if not agent:
+        foreign, own = own, foreign
+    for name in foreign.keys() - own.keys():
+        if getattr(options, name):
+            raise UserError(
+                f"--{name.replace('_', '-')} does not belong to {protocol}: leave it"
+                " out"
+            )
+    if agent:
+        return make_agent_config(options, [method])
+    return make_config(options, protocol, [method])
 
 
 def make_config(
@@ -177,7 +202,9 @@ def make_config(
     )
 
 
-def make_agent_config(options: AgentOptions) -> AgentConfig:
+def make_agent_config(
+    options: AgentOptions, methods: Sequence[str] | None = None
+) -> AgentConfig:
     """The configuration that options make of agents.
 
     Raises:
@@ -186,15 +213,16 @@ def make_agent_config(options: AgentOptions) -> AgentConfig:
     from experiments.agents.config import AgentConfig
     from experiments.agents.settings import LENGTHS
 
-    check_name(options.environment, LENGTHS, "environment")
-    length = LENGTHS[options.environment][options.profile or "paper"]._asdict()
+    environment = options.environment or next(iter(LENGTHS))
+    check_name(environment, LENGTHS, "environment")
+    length = LENGTHS[environment][options.profile or "paper"]._asdict()
     model = length.pop("model")
     lengths = _lengths(options, length, tuple(length))
     return AgentConfig(
-        dataset=options.environment,
+        dataset=environment,
         model=options.model or model,
         tasks=lengths.pop("levels"),
-        **_compared(options),
+        **_compared(options, methods),
         **lengths,
     )
 

@@ -1,13 +1,14 @@
 """The command ``sweep``: finds a coefficient and a learning rate, and tests them.
 
-The paper's protocols compare them on held-out training images, streams on seeds of
-their own; only the best is run on what counts.
+The paper's protocols compare them on held-out training images, streams and agents on
+seeds of their own; only the best is run on what counts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
+import functools
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +16,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from experiments.commands import stages, streams
+from experiments.agents.agent_loop import run_jobs as run_agent_jobs
+from experiments.agents.config import AGENT, AgentConfig
+from experiments.agents.records import LevelRecord
+from experiments.commands import agents, stages, streams
 from experiments.commands.progress import Progress
 from experiments.commands.tensorboard import event_writer
 from experiments.data import Dataset
@@ -30,7 +34,9 @@ from experiments.protocols.stages import PROTOCOLS
 from experiments.protocols.stream_loop import run_jobs
 from experiments.protocols.streams import STREAMS
 from experiments.reporting.drawing.plane import draw_plane
+from experiments.reporting.naming import digits
 from experiments.training.checkpoint import Checkpoints
+from experiments.training.compiled import keep_compiled_programs
 from experiments.training.engine import Engine, run_here
 from experiments.training.lanes import Job, Member
 
@@ -41,7 +47,11 @@ STREAM_RATES = (1e-3, 1e-4)
 """Adam's learning rates that Kumar et al. (arXiv 2308.11958) try on streams."""
 
 FIRST_SEED, SEEDS = 1000, 3
-"""Of those on which streams are compared, and how many; no run has them otherwise."""
+"""Of those on which streams and agents are compared, and how many; no run has them
+otherwise."""
+
+Histories = list[list[Any]]
+"""The records of each seed."""
 
 
 class Point(NamedTuple):
@@ -57,7 +67,7 @@ class Point(NamedTuple):
 
 
 def run(
-    config: Config,
+    config: Config | AgentConfig,
     grid: Sequence[Coefficient],
     rates: Sequence[float],
     out: Path,
@@ -89,15 +99,10 @@ def run(
     if tensorboard:
         event_writer()  # To fail before the sweep rather than after it.
     check_writable(out)
-    dataset = stages.prepare(config, data_dir)
-    if not config.is_stream:
-        dataset = without_test(config, dataset)
+    compare = _comparing(config, data_dir)
     identity = f"{config.to_json()} {points}"
     checkpoints = Checkpoints(out / "checkpoint", identity)
-    compare: Callable[..., list[Any]] = (
-        compare_on_seeds if config.is_stream else compare_on_images
-    )
-    histories = compare(config, dataset, points, checkpoints, engine)
+    histories = compare(points, checkpoints, engine)
     scores = np.array([[score(of_seed) for of_seed in found] for found in histories])
     # What diverges is the worst.
     best = int(np.argmax(np.nan_to_num(scores.mean(axis=1), nan=-np.inf)))
@@ -120,13 +125,29 @@ def run(
         coefficients={} if coefficient is None else {method: coefficient},
         learning_rates={method: rate},
     )
-    command = streams.run if config.is_stream else stages.run
-    command(chosen, out / "best", data_dir, tensorboard, engine)
+    if isinstance(chosen, AgentConfig):
+        agents.run(chosen, out / "best", tensorboard, engine)
+    else:
+        command = streams.run if chosen.is_stream else stages.run
+        command(chosen, out / "best", data_dir, tensorboard, engine)
     checkpoints.remove()  # Not before, or the best run stopped would mean all again.
 
 
+def _comparing(
+    config: Config | AgentConfig, data_dir: str | None
+) -> Callable[[Sequence[Point], Checkpoints, Engine], list[Histories]]:
+    """What compares points, once it has what it compares them on."""
+    if isinstance(config, AgentConfig):
+        keep_compiled_programs()
+        return functools.partial(compare_agents, config)
+    dataset = stages.prepare(config, data_dir)
+    if config.is_stream:
+        return functools.partial(compare_on_seeds, config, dataset)
+    return functools.partial(compare_on_images, config, without_test(config, dataset))
+
+
 def points_of(
-    config: Config, grid: Sequence[Coefficient], rates: Sequence[float]
+    config: Config | AgentConfig, grid: Sequence[Coefficient], rates: Sequence[float]
 ) -> list[Point]:
     """What is to be tried.
 
@@ -135,11 +156,13 @@ def points_of(
     """
     (method,) = config.methods
     swept = [name for name in PROTOCOLS if name != "proportionality"]
-    check_name(config.protocol, [*swept, *STREAMS], "protocol to sweep")
+    check_name(config.protocol, [*swept, *STREAMS, AGENT], "protocol to sweep")
+    staged = config.protocol in PROTOCOLS
     if not rates:
-        rates = STREAM_RATES if config.is_stream else (config.rate(method),)
+        stream = config.protocol in STREAMS
+        rates = STREAM_RATES if stream else (config.rate(method),)
     grid = grid or METHODS[method].grid
-    if METHODS[method].default is None and (grid or not config.is_stream):
+    if METHODS[method].default is None and (grid or staged):
         known = ", ".join(name for name in METHODS if METHODS[name].grid)
         raise UserError(
             f"method {method!r} has no coefficient to find: choose from {known}"
@@ -209,11 +232,7 @@ def compare_on_seeds(
 ) -> list[list[list[TaskRecord]]]:
     """Records for each point and seed, on seeds that no other run has."""
     (method,) = config.methods
-    seeds = range(FIRST_SEED, FIRST_SEED + SEEDS)
-    jobs = [
-        Job(method, tuple(Member(s, p.coefficient or 0.0, p.rate) for s in seeds))
-        for p in points
-    ]
+    jobs = _on_seeds(method, points)
     tasks = config.stream_tasks * SEEDS * len(points)
     with Progress(Console(stderr=True), tasks, "tasks") as progress:
 
@@ -223,18 +242,49 @@ def compare_on_seeds(
         return run_jobs(config, dataset, jobs, tick, checkpoints, engine)
 
 
-def score(history: Sequence[Record] | Sequence[TaskRecord]) -> float:
-    """What a seed is worth: its final accuracy, or its mean over a stream's tasks."""
+def compare_agents(
+    config: AgentConfig,
+    points: Sequence[Point],
+    checkpoints: Checkpoints,
+    engine: Engine = run_here,
+) -> list[list[list[LevelRecord]]]:
+    """Records for each point and seed, on seeds that no other run has."""
+    (method,) = config.methods
+    levels = config.tasks * SEEDS * len(points)
+    with Progress(Console(stderr=True), levels, "levels") as progress:
+
+        def tick(records: Sequence[LevelRecord]) -> None:
+            progress.advance(method, len(records))
+
+        jobs = _on_seeds(method, points)
+        return run_agent_jobs(config, jobs, tick, checkpoints, engine)
+
+
+def _on_seeds(method: str, points: Sequence[Point]) -> list[Job]:
+    seeds = range(FIRST_SEED, FIRST_SEED + SEEDS)
+    return [
+        Job(method, tuple(Member(s, p.coefficient or 0.0, p.rate) for s in seeds))
+        for p in points
+    ]
+
+
+def score(
+    history: Sequence[Record] | Sequence[TaskRecord] | Sequence[LevelRecord],
+) -> float:
+    """What a seed is worth: its final accuracy, or its mean over tasks or levels."""
     last = history[-1]
     if isinstance(last, Record):
         return last.test_accuracy
+    if isinstance(last, LevelRecord):
+        levels = [r.average_return for r in history if isinstance(r, LevelRecord)]
+        return float(np.mean([np.nan if x is None else x for x in levels]))
     stream = STREAMS[last.protocol]
     tasks = [r for r in history if isinstance(r, TaskRecord) and r.scored]
     mean = float(np.mean([stream.score(task) for task in tasks]))
     return -mean if stream.regression else mean
 
 
-def row_of(record: Record | TaskRecord, point: Point) -> dict[str, Any]:
+def row_of(record: Record | TaskRecord | LevelRecord, point: Point) -> dict[str, Any]:
     """A record with what was tried; a test accuracy is that on held-out images."""
     columns: dict[str, Any] = {"learning_rate": point.rate}
     if isinstance(point.coefficient, Mapping):
@@ -252,14 +302,16 @@ def row_of(record: Record | TaskRecord, point: Point) -> dict[str, Any]:
 
 
 def _table(
-    config: Config, points: Sequence[Point], scores: np.ndarray, best: int
+    config: Config | AgentConfig, points: Sequence[Point], scores: np.ndarray, best: int
 ) -> Table:
     (method,) = config.methods
     what = "accuracy on held-out training images"
-    if config.is_stream:
-        stream = STREAMS[config.protocol]
-        metric = stream.metric.replace("_", " ")
-        what = "minus the mean loss" if stream.regression else f"average {metric}"
+    if config.protocol in (*STREAMS, AGENT):
+        stream = STREAMS.get(config.protocol)
+        what = "average return"
+        if stream is not None:
+            metric = stream.metric.replace("_", " ")
+            what = "minus the mean loss" if stream.regression else f"average {metric}"
         what += f", seeds {FIRST_SEED} to {FIRST_SEED + SEEDS - 1}"
     table = Table(
         title=f"{method}, {config.protocol}, {config.dataset}, {config.model}: {what}"
@@ -271,7 +323,7 @@ def _table(
         table.add_row(
             in_words(point.coefficient),
             f"{point.rate:g}",
-            f"{scores[i].mean():.4f}",
+            format(scores[i].mean(), digits(config.protocol, ".4f")),
             "best" if i == best else "",
         )
     return table

@@ -138,10 +138,12 @@ def _common(
     collection: Collection, sections: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
     notes = _environment().get_template("notes.txt")
+    across = tables.across_environments(collection.rows)
     return {
         "title": TITLE,
         "notes": notes.render(fewest=FEWEST_SEEDS).strip().split("\n\n"),
         "sections": sections,
+        "across": [across] if across.rows else [],
         "runs": tables.runs(collection),
         "configs": [
             (run.name, json.dumps(run.config, indent=2)) for run in collection.runs

@@ -15,7 +15,7 @@ KNOWN = (*STREAMS, *PROTOCOLS, AGENT)
 """Every protocol, in the order of a report."""
 
 CONTROLS = {
-    "fresh": "a fresh network for each task",
+    "fresh": "a fresh network for each {task}",
     "scratch": "training from scratch",
 }
 """What remedies are measured against, and are not."""

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 import itertools
 import string
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
+from experiments.agents.config import AGENT
+from experiments.reporting.aggregates import bootstrap_interval, interquartile_mean
 from experiments.reporting.naming import (
     ENTRY,
     end,
@@ -28,7 +31,10 @@ LEVEL = 0.05
 LAST_EPOCHS = 10
 """Over which test accuracy is averaged: a single epoch is noisier."""
 
-_ENDS = ("weight_growth", "dead_units", "effective_rank", "balancedness")
+_ENDS = (
+    *("weight_growth", "dead_units", "effective_rank", "balancedness"),
+    *("entropy", "explained_variance"),
+)
 _SEED = [*ENTRY, "seed"]
 
 
@@ -95,6 +101,17 @@ def _staged(rows: pd.DataFrame) -> dict[str, float]:
         stream = rows.get("stream_accuracy")
         score = np.nan if stream is None else stream.iloc[-1]
     return {"score": score, "test": rows["test_accuracy"].iloc[-1]}
+
+
+def _middle(entries: Any) -> pd.DataFrame:
+    """Interquartile means of the scores of agents, with their intervals."""
+    found = {}
+    for entry, rows in entries:
+        values = rows["score"].to_numpy()
+        found[entry] = (interquartile_mean(values), *bootstrap_interval([values]))
+    columns = ["middle", "middle_low", "middle_high"]
+    index = pd.MultiIndex.from_tuples(found, names=ENTRY)
+    return pd.DataFrame([*found.values()], index=index, columns=columns)
 
 
 def holm(p_values: np.ndarray) -> np.ndarray:
@@ -196,7 +213,9 @@ def ranking(frame: pd.DataFrame) -> pd.DataFrame:
         A row for each method, coefficient and rate: its ``name``, the number of
         ``seeds``, means over them of what :func:`scores` gives, the ``deviation``
         of the score and of two others over seeds, the t interval of the mean score
-        (``low``, ``high``; NaN for fewer than :data:`FEWEST_SEEDS` seeds), and
+        (``low``, ``high``; NaN for fewer than :data:`FEWEST_SEEDS` seeds), for agents
+        the interquartile mean of the scores with its bootstrap interval (``middle``,
+        ``middle_low``, ``middle_high``), and
         ``letters``: methods that share one are not told apart by paired t tests on
         the seeds' differences, at 5 % after Holm's correction for all pairs. They
         are empty if there are too few seeds for any test.
@@ -215,6 +234,8 @@ def ranking(frame: pd.DataFrame) -> pd.DataFrame:
     if len(table):
         ascending = lower_is_better(frame["protocol"].iloc[0])
         table = table.sort_values("score", ascending=ascending, kind="stable")
+    if frame["protocol"].iloc[0] == AGENT:
+        table = table.join(_middle(entries))
     by_seed = found.pivot(index="seed", columns=ENTRY, values="score")
     tests = comparisons(by_seed[list(table.index)])
     apart = [pair for pair, p in tests.items() if p <= LEVEL]

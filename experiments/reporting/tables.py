@@ -8,18 +8,27 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from experiments.agents.config import AGENT
+from experiments.agents.environments import ENVIRONMENTS
+from experiments.reporting.aggregates import (
+    bootstrap_interval,
+    interquartile_mean,
+    normalized,
+)
 from experiments.reporting.collection import Collection
 from experiments.reporting.drawing.curves import entries, retention as around_changes
 from experiments.reporting.naming import (
     digits,
     has_tasks,
+    label,
     lower_is_better,
     score_in_words,
     task,
     title,
 )
 from experiments.reporting.published import PUBLISHED, Published, published_as
-from experiments.reporting.ranking import ranking
+from experiments.reporting.ranking import ranking, scores
+from experiments.reporting.runs import SETTING
 
 EMPTY = "–"
 """Not measured, or not to be had."""
@@ -77,6 +86,12 @@ def ranked(table: pd.DataFrame, protocol: str) -> Table:
         "score": lambda row: number(row.score, form),
         "95 % interval": lambda row: between(row.low, row.high, form),
         "letters": lambda row: row.letters or EMPTY,
+        "interquartile mean": lambda row: number(getattr(row, "middle", np.nan), form),
+        "95 % bootstrap interval": lambda row: (
+            between(row.middle_low, row.middle_high, form)
+            if hasattr(row, "middle")
+            else EMPTY
+        ),
         "first fifth": lambda row: number(row.first, form),
         "last fifth": lambda row: number(row.last, form),
         "change": lambda row: number(row.last - row.first, f"+{form}"),
@@ -112,6 +127,8 @@ def ends(table: pd.DataFrame, setting: Mapping[str, str]) -> Table:
         "dead units": lambda row: number(row.dead_units, ".3g"),
         "effective rank": lambda row: number(row.effective_rank, ".3g"),
         "balancedness": lambda row: number(row.balancedness),
+        "entropy": lambda row: number(row.entropy, ".3g"),
+        "explained variance": lambda row: number(row.explained_variance, ".3g"),
     }
     return _table("At the end of training", _NAMES | columns | _SEEDS, table)
 
@@ -175,6 +192,50 @@ def proportionality(rows: pd.DataFrame) -> Table:
         f"Test accuracy after scaling once by a ratio ({rows['seed'].nunique()} seeds)",
         ["ratio", *(f"{biases}, {when}" for biases, when in places)],
         found,
+    )
+
+
+def across_environments(rows: pd.DataFrame) -> Table:
+    """What agents come to over all environments that change; no rows below two.
+
+    Args:
+        rows: of a collection.
+    """
+    found: dict[tuple[str, str], list[np.ndarray]] = {}
+    rows = rows[rows["protocol"] == AGENT]
+    for values, of_setting in rows.groupby(SETTING, sort=False):
+        environment = dict(zip(SETTING, values, strict=True))["dataset"]
+        by_seed = scores(of_setting)
+        control = by_seed[by_seed["method"] == "fresh"]["score"].mean()
+        if environment not in ENVIRONMENTS or not np.isfinite(control):
+            continue
+        random = ENVIRONMENTS[environment].random
+        entries = by_seed.groupby(["method", "coefficient"], sort=False)
+        for entry, of_entry in entries:
+            relative = normalized(of_entry["score"].to_numpy(), random, control)
+            found.setdefault(entry, []).append(relative)
+    ranked = [
+        (interquartile_mean(np.concatenate(strata)), *entry, strata)
+        for entry, strata in found.items()
+        if len(strata) > 1
+    ]
+    return Table(
+        "Agents over all environments: interquartile mean of average returns, of which"
+        " 0 is acting at random and 1 the mean of fresh networks for each level",
+        ["method", "λ", "score", "95 % bootstrap interval", "environments", "runs"],
+        [
+            [
+                label(method),
+                coefficient or EMPTY,
+                number(middle, ".3f"),
+                between(*bootstrap_interval(strata), ".3f"),
+                str(len(strata)),
+                str(sum(map(len, strata))),
+            ]
+            for middle, method, coefficient, strata in sorted(
+                ranked, key=lambda row: -row[0]
+            )
+        ],
     )
 
 

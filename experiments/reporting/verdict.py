@@ -60,7 +60,8 @@ def verdict(frame: pd.DataFrame) -> str:
     for row in table[control].drop(index=best.name, errors="ignore").itertuples():
         apart = best["letters"] and not {*row.letters} & {*best["letters"]}
         told = ", which is told apart" if apart else ", not told apart"
-        parts.append(f"{CONTROLS[row.method]} has {format(row.score, form)}{told}")
+        control = CONTROLS[row.method].format(task=task(protocol))
+        parts.append(f"{control} has {format(row.score, form)}{told}")
     parts += _plain(frame, table, best.name)
     return f"{where}: {'; '.join(parts)}."
 
@@ -93,6 +94,8 @@ def _plain(frame: pd.DataFrame, table: pd.DataFrame, first: int) -> list[str]:
             if row.name == first
             else [f"plain training has {format(row['score'], form)}"]
         )
+    if frame["task"].nunique() < 2:
+        return []
     found = scores(frame)
 
     def of(entry: pd.Series, column: str) -> pd.Series:

@@ -10,7 +10,7 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from experiments.protocols.stages import PROTOCOLS
-from experiments.reporting.naming import STREAMS
+from experiments.protocols.streams import STREAMS
 
 COLUMNS = [
     *("protocol", "dataset", "model", "method", "seed", "stage", "epoch", "step"),

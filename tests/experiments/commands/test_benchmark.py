@@ -23,7 +23,7 @@ def small(monkeypatch):
         "single-task",
         "digits",
         "mlp",
-        ("vanilla",),
+        methods=("vanilla",),
         seeds=1,
         epochs=1,
         train_images=8,

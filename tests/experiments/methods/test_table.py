@@ -27,6 +27,7 @@ def setting(net, coefficient):
         seed=0,
         plan=net.plan(),
         function_plan=lambda: net.plan(priority="function"),
+        kept_plan=lambda: net.plan(priority="function", keep_outputs=["output"]),
         init=lambda _: net.params,
         decay=DECAY,
         drops=DROPS,

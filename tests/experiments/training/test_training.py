@@ -97,7 +97,15 @@ def test_an_epoch_is_a_plain_loop_over_batches():
     net = MODELS["cnn_bn"].build(10)
     decay = optax.constant_schedule(1.0)
     setting = Setting(
-        0.3, 1e-3, 7, training.plan, lambda: training.plan, net.init, decay, ()
+        coefficient=0.3,
+        learning_rate=1e-3,
+        seed=7,
+        plan=training.plan,
+        function_plan=lambda: training.plan,
+        kept_plan=lambda: training.plan,
+        init=net.init,
+        decay=decay,
+        drops=(),
     )
     adam = optax.adam(optax.constant_schedule(1e-3))
     tx = METHODS["swr"].optimizer(adam, setting)
