@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from experiments.agents.environments import ENVIRONMENTS, Environment
+from experiments.agents.environments import ENVIRONMENTS, Environment, check_gymnax
 from experiments.agents.ppo import Ppo
 from experiments.agents.settings import (
     AGENT_COEFFICIENTS,
@@ -45,6 +45,7 @@ class AgentConfig(Comparison):
     ppo: Ppo = dataclasses.field(default_factory=Ppo)
 
     def __post_init__(self) -> None:
+        check_gymnax()
         check_name(self.dataset, ENVIRONMENTS, "environment")
         check_name(self.model, AGENT_MODELS, "model")
         if AGENT_MODELS[self.model].images != (len(self.environment.shape) > 1):

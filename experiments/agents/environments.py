@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 import functools
+import importlib.util
 from typing import Any, NamedTuple
 
 import jax
@@ -111,6 +112,16 @@ ENVIRONMENTS: dict[str, Environment] = {
 """By name; a new environment is one entry."""
 
 
+def check_gymnax() -> None:
+    """Checks that gymnax is installed.
+
+    Raises:
+        UserError: if it is not.
+    """
+    if importlib.util.find_spec("gymnax") is None:
+        raise UserError("agents need gymnax: pip install 'swr-optax[rl]'")
+
+
 class Stepped(NamedTuple):
     """What one step of a game leads to.
 
@@ -138,16 +149,11 @@ class Game:
     Args:
         environment: that it belongs to.
         name: gymnax's.
-
-    Raises:
-        UserError: if gymnax is missing.
     """
 
     def __init__(self, environment: Environment, name: str) -> None:
-        try:
-            import gymnax
-        except ImportError:
-            raise UserError("agents need gymnax: pip install 'swr-optax[rl]'") from None
+        import gymnax  # An extra, and slow to import.
+
         self._shape = environment.shape
         self._game, settings = gymnax.make(name, **environment.options)
         self._settings = settings.replace(max_steps_in_episode=environment.longest)

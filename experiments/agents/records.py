@@ -136,7 +136,7 @@ def final(ended: np.ndarray, returned: np.ndarray, last: int) -> float | None:
     (some,) = np.nonzero(ended)
     if not len(some):
         return None
-    first = min(len(ended) - last, some[-1])
+    first = min(max(len(ended) - last, 0), some[-1])
     return float(returned[first:].sum() / ended[first:].sum())
 
 

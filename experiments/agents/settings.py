@@ -53,10 +53,13 @@ METHODS_COMPARED = (
 AGENT_COEFFICIENTS: dict[str, Coefficient] = {
     "l2": 1e-3,
     "l2_init": 1e-3,
+    "shrink_and_perturb": 0.5,
     "redo": 0.1,
-    "swr": 1e-4,
-    "swr_two": {"feature": 1e-4, "classifier": 1e-4},
-    "swr_function": {"feature": 1e-4, "classifier": 1e-4},
-    "swr_kept": {"feature": 1e-4, "classifier": 1e-4},
+    "continual_backprop": 1e-3,
+    "swr": 1e-3,
+    "swr_two": {"feature": 1e-2, "classifier": 1e-3},
+    "swr_function": {"feature": 1e-3, "classifier": 1e-3},
+    "swr_kept": {"feature": 1e-3, "classifier": 1e-3},
+    "swr_directions": {"feature": 1e-3, "classifier": 1e-3, "direction": 3e-4},
 }
-"""The best of sweeps on CartPole, on seeds of their own."""
+"""The best of sweeps on CartPole in the profile ``quick``, on seeds of their own."""

@@ -17,8 +17,8 @@ from experiments.protocols.config import Config
 from experiments.protocols.records import Record
 from experiments.reporting.run_files import (
     proportionality_table,
-    tasks_table,
     summary_table,
+    tasks_table,
     write_run,
 )
 from experiments.reporting.runs import read_run
