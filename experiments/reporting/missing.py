@@ -85,7 +85,7 @@ def _unmeasured(run: Run) -> list[str]:
     unrecorded = [
         name
         for name in ("profile", "train_images")
-        if name not in run.config and not (name == "train_images" and run.is_agent)
+        if name not in run.config and run.setting[name]
     ]
     if unrecorded:
         lines.append(f"{run.name} does not record its {' and '.join(unrecorded)}.")

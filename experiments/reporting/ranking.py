@@ -81,7 +81,7 @@ def _tasks(rows: pd.DataFrame) -> dict[str, float]:
     protocol = rows["protocol"].iloc[0]
     column, ended = metric(protocol), end(protocol)
     if "scored" in rows:
-        rows = rows[rows["scored"] == 1]
+        rows = rows[rows["scored"] != 0]
     fifth = max(1, len(rows) // 5)
     late = rows.tail(fifth)
     return {

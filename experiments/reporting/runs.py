@@ -70,7 +70,7 @@ class Run:
 
     @property
     def is_agent(self) -> bool:
-        """Whether agents were run, who make their data themselves."""
+        """Whether agents were run."""
         return self.protocol == AGENT
 
     @property
@@ -92,6 +92,8 @@ class Run:
             **dict.fromkeys(("profile", "train_images"), "not recorded"),
             "decay": "False",
         }
+        if self.is_agent:  # Who make their data themselves.
+            unknown["train_images"] = ""
         null = {"profile": "not recorded", "train_images": "all", "test_images": "all"}
         found = {}
         for name in SETTING:

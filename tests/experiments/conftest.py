@@ -92,6 +92,30 @@ PLASTICITY = {
 }
 
 
+AGENT_COLUMNS = [
+    *("protocol", "dataset", "model", "method", "seed", "task", "game", "step"),
+    *("average_return", "final_return", "episodes", "entropy"),
+    *("explained_variance", "train_loss", "gradient_norm", "weight_growth"),
+    *("dead_units", "effective_rank", "seconds"),
+]
+
+
+def agent_rows(config):
+    """Agents of which some stop learning: invented too."""
+    low = -400 if config["dataset"] == "acrobot" else 20
+    for index, method in enumerate(config["methods"]):
+        lost = PLASTICITY.get(method, (0.1, 0, 0))[0]
+        for seed in range(config["seeds"]):
+            generator = np.random.default_rng((index, seed, 2))
+            for level in range(1, config["tasks"] + 1):
+                done = level / config["tasks"]
+                value = low + 250 * (1 - lost * done) + 9 * generator.normal()
+                row = [config[name] for name in ("protocol", "dataset", "model")]
+                row += [method, seed, level, "CartPole-v1", 48_000 * level, value]
+                row += [value + 50, 300, 0.6 - lost * done, 0.9, 0.3, 1.0]
+                yield [*row, 1 + done, 0.1, 9.0, 2.0 * level, 1.5, 1.2, 1.1]
+
+
 def stream_rows(config):
     """Streams that some methods lose, and others do not: invented as well."""
     protocol, tasks = config["protocol"], config["tasks"]
@@ -124,7 +148,10 @@ def stream_rows(config):
 @pytest.fixture(scope="session", autouse=True)
 def thrift(tmp_path_factory):
     """Nothing is compiled twice, and BLAS's threads do not wait for each other."""
-    folder = tmp_path_factory.mktemp("xla")
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:  # One folder for all processes.
+        folder = folder.parent
+    folder /= "xla"
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     with threadpool_limits(1, user_api="blas"):
@@ -160,6 +187,10 @@ def write_folder():
                 "learning_rates": {},
             } | config
             columns, rows = [*STREAM_COLUMNS, *layers], stream_rows(config)
+        elif config["protocol"] == "agent":
+            config = {"tasks": 10, "iterations": 60, "learning_rate": 1e-3} | config
+            del config["train_images"]
+            columns, rows = [*AGENT_COLUMNS, *layers], agent_rows(config)
         else:
             rows = training_rows(config, finished)
         if config["protocol"] == "balancedness":

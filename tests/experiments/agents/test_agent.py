@@ -70,7 +70,7 @@ def test_ppo_solves_what_does_not_change(environment, solved, tmp_path):
         methods=("vanilla",),
         seeds=4,
         tasks=1,
-        iterations=120,
+        iterations=100,
     )
     checkpoints = Checkpoints(tmp_path / "checkpoint", "test")
     records = run_agents(config, lambda _: None, checkpoints)

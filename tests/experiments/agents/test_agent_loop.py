@@ -13,7 +13,7 @@ from experiments.training.checkpoint import Checkpoints
 SMALL = Ppo(environments=4, steps=25, epochs=2, batch=20)
 CONFIG = AgentConfig(
     model="actor_critic_small",
-    methods=("vanilla", "fresh", "swr", "layer_norm", "shrink_and_perturb"),
+    methods=("vanilla", "fresh", "swr", "shrink_and_perturb"),
     seeds=2,
     tasks=3,
     iterations=10,
@@ -53,7 +53,7 @@ def test_every_method_seed_and_level_has_a_record(records):
 def test_before_anything_changes_methods_that_act_at_changes_are_alike(records):
     first = {m: of(records, m)[0].train_loss for m in CONFIG.methods}
     assert first["fresh"] == first["shrink_and_perturb"] == first["vanilla"]
-    assert first["layer_norm"] != first["vanilla"] != first["swr"]
+    assert first["vanilla"] != first["swr"]
     later = {m: of(records, m)[1].train_loss for m in CONFIG.methods}
     assert len(set(later.values())) == len(CONFIG.methods)
 
@@ -94,13 +94,17 @@ def test_a_run_is_pickled_without_what_it_compiled():
     assert make(*arguments)._config == CONFIG
 
 
-@pytest.mark.parametrize("model", ["actor_critic_images", "actor_critic_images_shared"])
-def test_images_of_one_game_after_the_other(model, tmp_path):
+def test_images_of_one_game_after_the_other(tmp_path):
     config = dataclasses.replace(
-        CONFIG, dataset="minatar", model=model, methods=("swr_function",), seeds=1
+        CONFIG,
+        dataset="minatar",
+        model="actor_critic_images_shared",
+        methods=("swr_function",),
+        seeds=1,
+        tasks=2,
     )
     found = run(config, tmp_path)
     games = [record.game.split("-")[0] for record in found]
-    assert games == ["Breakout", "Asterix", "SpaceInvaders"]
+    assert games == ["Breakout", "Asterix"]
     assert all(np.isfinite(record.train_loss) for record in found)
     assert 0 <= found[-1].dead_units <= 1

@@ -7,6 +7,7 @@ import pytest
 from real_loops import stream
 from rich.console import Console
 
+from experiments.commands import streams
 from experiments.commands.live_table import LiveTable
 from experiments.methods import METHODS
 from experiments.protocols.records import TaskRecord
@@ -41,7 +42,7 @@ def shown(config, records, terminal=False):
     """All that was printed, and the table at the end."""
     file = io.StringIO()
     console = Console(file=file, force_terminal=terminal, width=100)
-    with LiveTable(console, config) as table:
+    with LiveTable(console, streams.shown(config)) as table:
         threads = [threading.Thread(target=table.add, args=([r],)) for r in records]
         for thread in threads:
             thread.start()
@@ -124,7 +125,7 @@ def test_a_terminal_s_table_leaves_nothing_behind(stopped):
     file = io.StringIO()
     console = Console(file=file, force_terminal=True, width=100)
     try:
-        with LiveTable(console, CONFIG) as table:
+        with LiveTable(console, streams.shown(CONFIG)) as table:
             table.add(everything())
             if stopped:
                 raise KeyboardInterrupt

@@ -47,6 +47,19 @@ def test_a_stream_is_scored_over_all_tasks_and_its_fifths():
     np.testing.assert_allclose(found["end"], 1 - accuracy[:, -2:].mean(axis=1))
 
 
+def test_agents_are_scored_by_their_returns(write_folder, tmp_path):
+    agents = {"protocol": "agent", "dataset": "cartpole", "methods": ["fresh", "swr"]}
+    rows = read_run(write_folder(tmp_path / "run", **agents)).rows
+    swr = rows[rows["method"] == "swr"]
+    by_seed = swr.groupby("seed")["average_return"].mean()
+    found = ranking(rows).set_index("method").loc["swr"]
+    assert found["score"] == pytest.approx(by_seed.mean())
+    assert found["middle"] == pytest.approx(stats.trim_mean(by_seed, 0.25))
+    assert found["middle_low"] <= found["middle"] <= found["middle_high"]
+    late = swr[swr["task"] > 8]["final_return"].mean()
+    assert found["end"] == pytest.approx(late)
+
+
 def test_tasks_that_are_not_scored_do_not_count():
     accuracy = np.array([[0.5, 1.0, 0.3, 1.0, 0.1, 1.0]])
     frame = stream({"swr": accuracy}, "five-plus-one", scored=[1, 0, 1, 0, 1, 0])

@@ -118,3 +118,32 @@ def test_runs_are_listed(write_folder, tmp_path):
         "mnist, mlp",
         *("2", "5", "1", "4", "quick", "1000", "test data", "2001-09-09 01:46 UTC"),
     ]
+
+
+def test_agents_are_set_side_by_side_over_environments(write_folder, tmp_path):
+    def agents(dataset, **fields):
+        fields = {"methods": ["fresh", "vanilla", "swr"], "dataset": dataset, **fields}
+        return write_folder(tmp_path / dataset, protocol="agent", **fields)
+
+    folders = [agents("cartpole"), agents("acrobot", methods=["fresh", "swr"])]
+    rows = rows_of(*folders)
+    table = as_dicts(tables.across_environments(rows))
+    assert list(table) == ["fresh network", "SWR"]  # Plain agents were in one alone.
+    assert table["SWR"]["environments"] == "2"
+    assert table["SWR"]["runs"] == "10"
+    relative = []
+    for dataset, random in (("cartpole", 22.9), ("acrobot", -399.6)):
+        of = rows[rows["dataset"] == dataset]
+        means = of.groupby(["method", "seed"])["average_return"].mean()
+        control = means["fresh"].mean()
+        relative += [(x - random) / (control - random) for x in means["swr"]]
+    middle = np.sort(relative)[2:8].mean()
+    assert float(table["SWR"]["score"]) == pytest.approx(middle, abs=6e-4)
+    assert not tables.across_environments(rows_of(folders[0])).rows
+
+
+def test_an_agent_s_ends_have_entropy_and_explained_variance(write_folder, tmp_path):
+    folder = write_folder(tmp_path / "run", protocol="agent", dataset="cartpole")
+    row = ends(folder)["SWR"]
+    assert row["explained variance"] == "0.9"
+    assert float(row["entropy"]) == pytest.approx(0.56, abs=0.01)
