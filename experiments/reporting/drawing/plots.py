@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 import numpy as np
 import pandas as pd
 
+from experiments.agents.config import AGENT
 from experiments.reporting.drawing.curves import (
     METRICS,
     Style,
@@ -43,8 +44,8 @@ def draw(rows: pd.DataFrame) -> Figure | None:
     protocol = rows["protocol"].iloc[0]
     if protocol == "proportionality":
         return proportionality(rows)
-    columns = ["balancedness"] * (protocol == "balancedness") + [metric(protocol)]
-    return learning_curves(rows, columns)
+    beside = {"balancedness": ["balancedness"], AGENT: ["entropy"]}
+    return learning_curves(rows, [*beside.get(protocol, []), metric(protocol)])
 
 
 def learning_curves(rows: pd.DataFrame, columns: Sequence[str]) -> Figure | None:
