@@ -10,9 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from swr_optax.planning._arguments import array_leaves, check_function, check_plan
 from swr_optax.planning._outputs import output_names
 from swr_optax.planning._plan import RescalingPlan
 from swr_optax.planning._rescale import leaf_log_scalers, rescale, scaled
+from swr_optax.planning._shown import shown
 
 
 class Check(NamedTuple):
@@ -76,11 +78,21 @@ def check(
 
     Raises:
         ValueError: if the plan is not for these parameters or for this ``fn``, if
-            ``trials`` is not positive, or if an output has no finite entry even
-            before rescaling.
+            ``trials`` or ``largest_log_scaler`` is not positive, or if an output
+            has no finite entry even before rescaling.
+        TypeError: if an argument is not of its type.
     """
+    check_plan(plan)
+    check_function(fn, "fn", "the network's function")
+    _check_whole(trials, "trials")
+    _check_whole(seed, "seed")
     if trials < 1:
         raise ValueError(f"trials must be at least 1, not {trials}")
+    _check_largest(largest_log_scaler)
+    plan.match_params(params)
+    array_leaves(params, "params")
+    if stats is not None:
+        plan.match_statistics(stats)
 
     def outputs_of(params: Any, stats: Any) -> list[np.ndarray]:
         trees = (params,) if stats is None else (params, stats)
@@ -122,6 +134,19 @@ def check(
             same = jnp.atleast_1d(before).argmax(-1) == jnp.atleast_1d(after).argmax(-1)
             equal, compared = equal + int(same.sum()), compared + same.size
     return Check(deviation, equal / compared if compared else 1.0)
+
+
+def _check_whole(value: Any, name: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name} must be a whole number, not {shown(value)}")
+
+
+def _check_largest(value: Any) -> None:
+    """Of nothing, or of what is no number, every plan would pass."""
+    if not isinstance(value, (int, float, np.floating)):
+        raise TypeError(f"largest_log_scaler must be a number, not {shown(value)}")
+    if not 0 < value < math.inf:
+        raise ValueError(f"largest_log_scaler must be above 0, not {value:g}")
 
 
 def relative_deviation(

@@ -80,9 +80,15 @@ def check_inexact(path: str, value: Any) -> None:
     Raises:
         TypeError: if the parameter is not of a floating-point type.
     """
-    dtype = jax.dtypes.result_type(value)
+    where = f"parameter {path}" if path else "the only parameter"
+    try:
+        dtype = jax.dtypes.result_type(value)
+    except TypeError:
+        dtype = None
+    if dtype is None or isinstance(value, str):  # Which could name a type.
+        raise TypeError(f"{where} must be an array, not {type(value).__name__}")
     if not jnp.issubdtype(dtype, jnp.inexact):
         raise TypeError(
-            f"parameter {path} has dtype {dtype}, which cannot be rescaled: give"
+            f"{where} has dtype {dtype}, which cannot be rescaled: give"
             " it to fn as an input or as part of stats"
         )
