@@ -36,7 +36,7 @@ def changes_of(
     try:
         changes = structure.flatten_up_to(updates)
     except ValueError:
-        raise ValueError(_other_structure(updates, params)) from None
+        raise ValueError(other_structure(updates, params, "updates")) from None
     for i, (leaf, place, change) in enumerate(
         zip(leaves, places, changes, strict=True)
     ):
@@ -65,14 +65,13 @@ def _problem(change: Any, leaf: Any) -> Exception | None:
     return None
 
 
-def _other_structure(updates: optax.Updates, params: optax.Params) -> str:
+def other_structure(tree: Any, params: optax.Params, name: str) -> str:
+    """Says what makes a tree unlike the parameters."""
     given, expected = (
-        dict.fromkeys(path for path, _ in named_leaves(tree))
-        for tree in (updates, params)
+        dict.fromkeys(path for path, _ in named_leaves(each)) for each in (tree, params)
     )
-    return (
-        "updates must have the structure of params: missing"
-        f" {listed(path for path in expected if path not in given)}; surplus"
-        f" {listed(path for path in given if path not in expected)}; containers must"
-        " be of the same types"
-    )
+    missing = listed(path for path in expected if path not in given)
+    surplus = listed(path for path in given if path not in expected)
+    if missing == surplus:
+        return f"{name} must be like params, and their containers are of other types"
+    return f"{name} must be like params: missing {missing}; surplus {surplus}"

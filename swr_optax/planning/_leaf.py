@@ -81,11 +81,11 @@ def check_inexact(path: str, value: Any) -> None:
         TypeError: if the parameter is not of a floating-point type.
     """
     where = f"parameter {path}" if path else "the only parameter"
-    try:
-        dtype = jax.dtypes.result_type(value)
+    try:  # A text could name a type.
+        dtype = None if isinstance(value, str) else jax.dtypes.result_type(value)
     except TypeError:
         dtype = None
-    if dtype is None or isinstance(value, str):  # Which could name a type.
+    if dtype is None:
         raise TypeError(f"{where} must be an array, not {type(value).__name__}")
     if not jnp.issubdtype(dtype, jnp.inexact):
         raise TypeError(
