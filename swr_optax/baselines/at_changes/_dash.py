@@ -75,8 +75,8 @@ def dash(
     """
     check_plan(plan)
     check_number(smallest, "smallest", most=1)
-    check_alike(descent, params, "descent")
     places = plan.match_params(params)
+    check_alike(descent, params, "descent")
     leaves = jax.tree.leaves(params, is_leaf=is_masked)
     structure: Any = jax.tree.structure(params, is_leaf=is_masked)
     weights = {row: plan.leaves[row] for row in plan.weights}
