@@ -25,7 +25,8 @@ class Check(NamedTuple):
             network and the old output times the plan's constant, relative to the
             largest entry of that output; infinite if entries that are not finite
             came or went.
-        agreement: share of equal argmaxes along the outputs' last axes.
+        agreement: share of equal argmaxes along the outputs' last axes; of the
+            magnitudes if they are complex.
     """
 
     deviation: float
@@ -131,7 +132,7 @@ def check(
             if not before.size:
                 continue
             deviation = max(deviation, _deviation(after, constant * before))
-            same = jnp.atleast_1d(before).argmax(-1) == jnp.atleast_1d(after).argmax(-1)
+            same = _chosen(before) == _chosen(after)
             equal, compared = equal + int(same.sum()), compared + same.size
     return Check(deviation, equal / compared if compared else 1.0)
 
@@ -157,6 +158,12 @@ def relative_deviation(
     difference = jnp.abs(jnp.asarray(found) - expected).max(initial=0.0)
     largest = jnp.abs(expected).max(initial=0.0)
     return jnp.where(difference == 0, 0.0, difference / largest)
+
+
+def _chosen(output: np.ndarray) -> jax.Array:
+    """The argmax along the last axis."""
+    values = jnp.atleast_1d(output)
+    return (jnp.abs(values) if jnp.iscomplexobj(values) else values).argmax(-1)
 
 
 def _deviation(found: np.ndarray, expected: np.ndarray) -> float:

@@ -78,7 +78,8 @@ def check_inexact(path: str, value: Any) -> None:
     """Refuses a parameter that a factor near one would not change.
 
     Raises:
-        TypeError: if the parameter is not of a floating-point type.
+        TypeError: if the parameter is not of a floating-point type of at least 16
+            bits.
     """
     where = f"parameter {path}" if path else "the only parameter"
     try:  # A text could name a type.
@@ -86,9 +87,17 @@ def check_inexact(path: str, value: Any) -> None:
     except TypeError:
         dtype = None
     if dtype is None:
-        raise TypeError(f"{where} must be an array, not {type(value).__name__}")
+        raise TypeError(
+            f"{where} must be an array, not {type(value).__name__}: leave out of"
+            " params what is not trained"
+        )
     if not jnp.issubdtype(dtype, jnp.inexact):
         raise TypeError(
             f"{where} has dtype {dtype}, which cannot be rescaled: give"
             " it to fn as an input or as part of stats"
+        )
+    if jnp.finfo(dtype).bits < 16:
+        raise TypeError(
+            f"{where} has dtype {dtype}, in which small factors are lost: keep"
+            " parameters in 16 bits or more, and let fn convert them"
         )
