@@ -6,7 +6,11 @@ behind the optimiser.
 """
 
 from swr_optax import metrics
-from swr_optax._optimizer_state import rescale_statistics, reset_reference_norms
+from swr_optax._optimizer_state import (
+    carry_reference_norms,
+    rescale_statistics,
+    reset_reference_norms,
+)
 from swr_optax._soft_weight_rescaling import (
     SoftWeightRescalingState,
     soft_weight_rescaling,
@@ -58,6 +62,7 @@ __all__ = [
     "UnitSlices",
     "Units",
     "accumulate_descent",
+    "carry_reference_norms",
     "check",
     "continual_backprop",
     "dash",

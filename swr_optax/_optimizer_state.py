@@ -8,12 +8,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from swr_optax._norms import AxisName
-from swr_optax._soft_weight_rescaling import SoftWeightRescalingState
+from swr_optax._soft_weight_rescaling import SoftWeightRescalingState, check_layers
 from swr_optax.metrics import weight_norms
 from swr_optax.planning import RescalingPlan
+from swr_optax.planning._arguments import check_plan
 from swr_optax.planning._rescale import leaf_log_scalers, scaled
 
 CONTAINERS = (tuple, list, dict, collections.OrderedDict)
@@ -59,9 +61,13 @@ def reset_reference_norms(
         bits still owed was a pull towards the old reference norms.
 
     Raises:
-        ValueError: if no :class:`SoftWeightRescalingState` is in ``opt_state``.
+        ValueError: if no :class:`SoftWeightRescalingState` is in ``opt_state``, or
+            one of another plan.
+        TypeError: if ``plan`` is no plan.
     """
-    _rescaling_states(opt_state)
+    check_plan(plan)
+    for state in _rescaling_states(opt_state):
+        check_layers(state, plan, "opt_state", "plan")
     norms = weight_norms(params, plan, axis_name=axis_name)
 
     def reset(node: Any) -> Any:
@@ -106,7 +112,9 @@ def rescale_statistics(
             holds no :class:`SoftWeightRescalingState`, if ``previous`` is
             needed and missing, or if a wrapper is around the transformation that
             changes its updates (such as :func:`optax.contrib.schedule_free`).
+        TypeError: if ``plan`` is no plan.
     """
+    check_plan(plan)
     states = _rescaling_states(opt_state)
     wrappers = _wrappers(opt_state)
     for wrapper in wrappers:
@@ -124,7 +132,7 @@ def rescale_statistics(
                 )
         steps = [state.log_scalers for state in states]
     else:
-        before = _rescaling_states(previous)
+        before = _rescaling_states(previous, "previous")
         if len(before) != len(states):
             raise ValueError(
                 f"previous holds {len(before)} states of soft_weight_rescaling and"
@@ -137,6 +145,105 @@ def rescale_statistics(
     log_scalers = sum(steps[1:], start=steps[0])
     factors = leaf_log_scalers(plan.exponents, log_scalers)
     return scaled(stats, plan.match_statistics(stats), factors, plan)
+
+
+def carry_reference_norms(
+    old_state: optax.OptState,
+    old_plan: RescalingPlan,
+    new_state: optax.OptState,
+    new_plan: RescalingPlan,
+) -> optax.OptState:
+    """Takes the reference norms of layers that stayed into a new state.
+
+    For a network that changes while it learns, such as one that grows a head for
+    each task: make a plan and a state for the new parameters, and those layers
+    that were there before are drawn to the norms that they had at first.  A layer
+    has stayed if its weight has the path, the shape and, in a stack, the position
+    that it had.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, optax, swr_optax
+        >>> def make(params):
+        ...     layers = [path for path in ("body", "head", "other") if path in params]
+        ...     plan = swr_optax.sequential_plan(params, layers)
+        ...     return plan, optax.chain(
+        ...         optax.adam(1e-3), swr_optax.soft_weight_rescaling(1e-3, plan))
+        >>> params = {"body": jnp.eye(4), "head": jnp.eye(4)[:, :1]}
+        >>> plan, tx = make(params)
+        >>> state = tx.init(params)
+        >>> params = {"body": 3 * params["body"], "other": jnp.ones((4, 4))}
+        >>> new_plan, new_tx = make(params)
+        >>> new_state = swr_optax.carry_reference_norms(
+        ...     state, plan, new_tx.init(params), new_plan)
+        >>> print(new_state[1].reference_norms)
+        [2. 4.]
+
+    Args:
+        old_state: of any chain or wrapper around :func:`soft_weight_rescaling`.
+        old_plan: the plan that its transformation was made with.
+        new_state: as ``init`` of the new transformation returned it.
+        new_plan: the plan that the new transformation was made with.
+
+    Returns:
+        The new state, in which layers that stayed have their old reference norms
+        and what they owe, and all else is as it was: a layer that is new or has
+        another shape is drawn to the norm that it has in ``new_state``, and steps
+        count from there.  Where there are several states of
+        :func:`soft_weight_rescaling`, each gets what the one of its turn had.
+
+    Raises:
+        ValueError: if one of the states holds no :class:`SoftWeightRescalingState`
+            or one of another plan, if they hold different numbers of them, or if no
+            layer has stayed.
+        TypeError: if one of the plans is none.
+    """
+    check_plan(old_plan, "old_plan")
+    check_plan(new_plan, "new_plan")
+    old = _rescaling_states(old_state, "old_state")
+    new = _rescaling_states(new_state, "new_state")
+    for state in old:
+        check_layers(state, old_plan, "old_state", "old_plan")
+    for state in new:
+        check_layers(state, new_plan, "new_state", "new_plan")
+    if len(old) != len(new):
+        raise ValueError(
+            f"old_state holds {len(old)} states of soft_weight_rescaling and new_state"
+            f" {len(new)}: make the new optimiser as the old one was made"
+        )
+    before = {
+        (layer.name, layer.shape): position
+        for position, layer in enumerate(old_plan.layers)
+    }
+    stayed = [
+        (position, before[layer.name, layer.shape])
+        for position, layer in enumerate(new_plan.layers)
+        if (layer.name, layer.shape) in before
+    ]
+    if not stayed:
+        raise ValueError(
+            "no layer of new_plan has the path and shape of one of old_plan, so there"
+            " is nothing to carry: use new_state as it is"
+        )
+    to, source = np.array(stayed).T
+    turns = iter(old)
+
+    def carried(node: Any) -> Any:
+        if not _is_rescaling_state(node):
+            return node
+        state = next(turns)
+        owed = jnp.broadcast_to(state.owed_log_scalers, len(old_plan.layers))
+        fields = {"reference_norms": state.reference_norms, "owed_log_scalers": owed}
+        return node._replace(
+            **{
+                name: jax.tree.map(
+                    lambda array, kept=kept: array.at[to].set(kept[source]),
+                    getattr(node, name),
+                )
+                for name, kept in fields.items()
+            }
+        )
+
+    return jax.tree.map(carried, new_state, is_leaf=_is_rescaling_state)
 
 
 def _wrappers(node: Any) -> list[type]:
@@ -166,11 +273,14 @@ def _rescaling_states_in(node: Any) -> list[SoftWeightRescalingState]:
     ]
 
 
-def _rescaling_states(opt_state: optax.OptState) -> list[SoftWeightRescalingState]:
+def _rescaling_states(
+    opt_state: optax.OptState, name: str = "opt_state"
+) -> list[SoftWeightRescalingState]:
     states = _rescaling_states_in(opt_state)
     if not states:
         raise ValueError(
-            "opt_state holds no SoftWeightRescalingState: chain"
-            " soft_weight_rescaling behind the optimiser"
+            f"{name} holds no SoftWeightRescalingState: chain soft_weight_rescaling"
+            " behind the optimiser; if it was saved, restore it into the structure of"
+            " tx.init(params)"
         )
     return states

@@ -16,7 +16,9 @@ import optax
 
 from swr_optax._for_xla import after, entries
 from swr_optax._norms import AxisName, Place, norms_of_weights, rows_of, widened
+from swr_optax._updates import changes_of
 from swr_optax.planning import RescalingPlan
+from swr_optax.planning._arguments import array_leaves, check_plan
 from swr_optax.planning._paths import is_masked
 from swr_optax.planning._rescale import leaf_log_scalers
 
@@ -224,8 +226,12 @@ def soft_weight_rescaling(
             are not the plan's, for a negative reset step; in ``init`` and
             ``update`` for parameters that the plan is not for; in ``init`` if a
             leaf is masked out that has to follow a weight which is not; in
-            ``update`` without ``params``.
-        TypeError: for a coefficient or a reset step that is not a number.
+            ``update`` without ``params``, for updates of other shapes, and for a
+            state of another plan.
+        TypeError: for a plan, coefficient, reset step or axis that is none; in
+            ``update`` for parameters or updates that are no arrays, for updates
+            that are no floating-point numbers, and for a state that is none of
+            this transformation's.
 
     References:
         Oh, Park, Han and Kim, `Recovering Plasticity of Neural Networks via
@@ -233,6 +239,8 @@ def soft_weight_rescaling(
         last normalisation layer of its Algorithm 1 has an erratum; see the
         README.
     """
+    check_plan(plan)
+    _check_axis_name(axis_name)
     by_group = _coefficients(coefficient, plan)
     still = [_is_zero(by_group[layer.group]) for layer in plan.layers]
     exponents = np.where(still, 0.0, plan.exponents)
@@ -241,13 +249,14 @@ def soft_weight_rescaling(
     norms_of = functools.partial(norms_of_weights, plan=plan, axis_name=axis_name)
 
     def init_fn(params: optax.Params) -> SoftWeightRescalingState:
+        if _has_shapes(params):
+            return jax.eval_shape(init_fn, params)
         if is_placeholder(params):
             norms = jnp.zeros(len(plan.layers))
         else:
             places = plan.match_params(params, split=bool(axis_name))
             _check_masked(plan, exponents, places)
-            leaves = jax.tree.leaves(params, is_leaf=is_masked)
-            norms = norms_of(leaves, places)
+            norms = norms_of(array_leaves(params, "params"), places)
         return SoftWeightRescalingState(
             count=jnp.zeros([], jnp.int32),
             reference_norms=norms,
@@ -267,10 +276,11 @@ def soft_weight_rescaling(
                 "soft_weight_rescaling needs the parameters: call"
                 " update(updates, state, params)"
             )
-        places = plan.match_params(params, split=bool(axis_name))
-        leaves = jax.tree.leaves(params, is_leaf=is_masked)
+        _check_state(state, plan)
+        places = _places_now(params, plan, split=bool(axis_name))
+        leaves = array_leaves(params, "params")
         structure: Any = jax.tree.structure(params, is_leaf=is_masked)
-        changes = structure.flatten_up_to(updates)
+        changes = changes_of(updates, params, leaves, places)
         references, owed = state.reference_norms, state.owed_log_scalers
         if resets.size:
             references, owed = jax.lax.cond(
@@ -436,6 +446,16 @@ def _factors(
 # Its arguments.
 
 
+def _check_axis_name(axis_name: Any) -> None:
+    names = (axis_name,) if isinstance(axis_name, str) else axis_name
+    if not isinstance(names, (tuple, list)) or not all(
+        isinstance(name, str) for name in names
+    ):
+        raise TypeError(
+            f"axis_name must be a name or a tuple of names, not {axis_name!r}"
+        )
+
+
 def _coefficients(
     coefficient: Coefficient | Mapping[str, Coefficient], plan: RescalingPlan
 ) -> dict[str, Coefficient]:
@@ -507,6 +527,7 @@ def _of_layers(
                 "coefficient's schedule must return a scalar, not shape"
                 f" {np.shape(value)}"
             )
+        check_scalar(value, "what coefficient's schedule returns", "a number")
     group_of = np.array([plan.groups.index(layer.group) for layer in plan.layers])
     if not any(isinstance(value, jax.Array) for value in values):
         together = np.array(values, dtype)
@@ -519,14 +540,24 @@ def _of_layers(
 
 def _steps(reset_steps: Any) -> np.ndarray:
     """Steps as an int32 array."""
-    if isinstance(reset_steps, str) or not np.iterable(reset_steps):
+    if isinstance(reset_steps, jax.core.Tracer):
+        raise TypeError(
+            "reset_steps must be known numbers, not traced: close over them instead of"
+            " passing them to a transformed function"
+        )
+    other = (str, bytes, Mapping)
+    if isinstance(reset_steps, other) or not np.iterable(reset_steps):
         raise TypeError(
             f"reset_steps must be a list of steps, not {type(reset_steps).__name__}"
         )
     steps = list(reset_steps)
     for step in steps:
-        if isinstance(step, bool) or not jnp.issubdtype(
-            getattr(step, "dtype", type(step)), jnp.integer
+        whole = isinstance(step, (int, np.ndarray, np.generic, jax.Array))
+        if (
+            not whole
+            or isinstance(step, bool)
+            or not jnp.issubdtype(jnp.result_type(step), jnp.integer)
+            or np.shape(step) != ()
         ):
             raise TypeError(f"reset_steps must be whole numbers, not {step!r}")
     if any(step < 0 for step in steps):
@@ -536,7 +567,62 @@ def _steps(reset_steps: Any) -> np.ndarray:
     return np.array(steps, np.int32)
 
 
-# Its parameters.
+# Its parameters and its state.
+
+
+def _has_shapes(params: optax.Params) -> bool:
+    """Whether shapes stand for some of the parameters."""
+    return any(
+        isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(params)
+    )
+
+
+def _places_now(
+    params: optax.Params, plan: RescalingPlan, *, split: bool
+) -> list[Place]:
+    """Where the plan has the parameters, which may have changed since ``init``."""
+    try:
+        return plan.match_params(params, split=split)
+    except ValueError as error:
+        raise ValueError(
+            f"{error}; if the network has changed since init, make a new state as well,"
+            " and carry_reference_norms takes the layers that stayed into it"
+        ) from None
+
+
+def _check_state(state: Any, plan: RescalingPlan) -> None:
+    """Refuses what is no state of this transformation, or one for another plan."""
+    if not isinstance(state, SoftWeightRescalingState):
+        raise TypeError(
+            "state must be the SoftWeightRescalingState that init returned, not"
+            f" {type(state).__name__}: if it was saved, restore it into the structure"
+            " of tx.init(params)"
+        )
+    check_layers(state, plan, "state", "plan")
+
+
+def check_layers(
+    state: SoftWeightRescalingState, plan: RescalingPlan, of: str, its: str
+) -> None:
+    """Refuses a state that is not for a plan.
+
+    Args:
+        state: of one transformation.
+        plan: perhaps its plan.
+        of: name of the state in the message.
+        its: name of the plan in the message.
+
+    Raises:
+        ValueError: if it has another number of layers.
+    """
+    shape = jnp.shape(state.reference_norms)
+    if shape != (len(plan.layers),):
+        raise ValueError(
+            f"{of} has reference norms of shape {shape}, and {its} has"
+            f" {len(plan.layers)} layers: it is the state of another plan; if the"
+            " network has changed since init, carry_reference_norms takes the layers"
+            " that stayed into a new state"
+        )
 
 
 def _connected(edges: np.ndarray) -> np.ndarray:

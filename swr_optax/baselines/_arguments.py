@@ -11,6 +11,8 @@ import numpy as np
 import optax
 
 from swr_optax._soft_weight_rescaling import check_scalar
+from swr_optax._updates import other_structure
+from swr_optax.planning._paths import is_masked, named_leaves
 
 Scalar: TypeAlias = jax.typing.ArrayLike | optax.Schedule
 """A number, traced or not, or a schedule: a function from step to such a number."""
@@ -62,6 +64,41 @@ def check_params(params: Any, name: str) -> None:
         )
 
 
+def check_optimizer(inner: Any) -> None:
+    """Refuses what is no gradient transformation.
+
+    Raises:
+        TypeError: if it has no ``init`` or no ``update``.
+    """
+    if not (hasattr(inner, "init") and hasattr(inner, "update")):
+        raise TypeError(
+            "inner must be an optimiser such as optax.adam(1e-3), not"
+            f" {type(inner).__name__}"
+        )
+
+
+def check_alike(tree: Any, params: Any, name: str) -> None:
+    """Refuses a tree that is not like the parameters.
+
+    Raises:
+        ValueError: if a leaf is missing, surplus or of another shape.
+    """
+    structure: Any = jax.tree.structure(params, is_leaf=is_masked)
+    try:
+        given = structure.flatten_up_to(tree)
+    except ValueError:
+        raise ValueError(other_structure(tree, params, name)) from None
+    leaves = jax.tree.leaves(params, is_leaf=is_masked)
+    for i, (leaf, value) in enumerate(zip(leaves, given, strict=True)):
+        masked = is_masked(leaf) or is_masked(value)
+        if not masked and jnp.shape(value) != jnp.shape(leaf):
+            path, _ = named_leaves(params)[i]
+            raise ValueError(
+                f"{name} must be like params: {path} has shape {jnp.shape(value)}, not"
+                f" {jnp.shape(leaf)}"
+            )
+
+
 def value_at(value: Scalar, count: jax.Array) -> Any:
     """A number, or what a schedule says at a step."""
     return value(count) if callable(value) else value
@@ -71,7 +108,12 @@ def own_key(key: int | jax.Array) -> jax.Array:
     """A key for a state to keep, from a seed or from a key.
 
     It shares no memory with the one given, so that the state may be donated.
+
+    Raises:
+        TypeError: if it is neither.
     """
+    if not isinstance(key, (int, np.integer, np.ndarray, jax.Array)):
+        raise TypeError(f"key must be a seed or a key, not {type(key).__name__}")
     key = jax.random.key(key) if isinstance(key, (int, np.integer)) else key
     return jax.random.split(key, 1)[0]
 

@@ -31,12 +31,22 @@ def dormant_fraction(
     Returns:
         A scalar from 0 to 1; 1 for a layer that is all zeros.
 
+    Raises:
+        ValueError: if the activations have no axis of examples and one of units, or
+            if the threshold is negative.
+
     References:
         Sokar, Agarwal, Castro and Evci, `The Dormant Neuron Phenomenon in Deep
         Reinforcement Learning <https://arxiv.org/abs/2302.12902>`_, ICML 2023,
         definition 3.1.
     """
     values = jnp.asarray(activations)
+    if values.ndim < 2:
+        raise ValueError(
+            f"activations must be of shape (examples, ..., units), not {values.shape}"
+        )
+    if not isinstance(threshold, jax.core.Tracer) and not threshold >= 0:
+        raise ValueError(f"threshold must not be negative, not {threshold}")
     wide = jnp.promote_types(values.dtype, jnp.float32)
     means = jnp.abs(values.astype(wide)).mean(axis=range(values.ndim - 1))
     return (means <= threshold * means.mean()).mean()

@@ -28,12 +28,19 @@ def effective_rank(features: jax.typing.ArrayLike) -> jax.Array:
         are multiples of one vector, to the smaller of the two sizes; 0 for a
         matrix of zeros.
 
+    Raises:
+        ValueError: if the features are no matrix.
+
     References:
         Roy and Vetterli, `The Effective Rank: a Measure of Effective
         Dimensionality <https://ieeexplore.ieee.org/document/7098875>`_, EUSIPCO
         2007.
     """
     matrix = jnp.asarray(features)
+    if matrix.ndim != 2:
+        raise ValueError(
+            f"features must be of shape (examples, dims), not {matrix.shape}"
+        )
     matrix = matrix.astype(jnp.promote_types(matrix.dtype, jnp.float32))
     values = jnp.linalg.svd(matrix, compute_uv=False)
     total = values.sum()

@@ -32,8 +32,15 @@ def proportionality_error(
         A scalar, float32 (float64 if an output is): 0 if the new outputs are a
         multiple of the old, as all zeros are of any; infinite if they are not
         zero and their best multiple is; NaN if an entry is not finite.
+
+    Raises:
+        ValueError: if the shapes differ.
     """
     old, new = jnp.asarray(outputs), jnp.asarray(rescaled)
+    if old.shape != new.shape:
+        raise ValueError(
+            f"outputs and rescaled must have one shape, not {old.shape} and {new.shape}"
+        )
     dtype = jnp.promote_types(jnp.result_type(old, new), jnp.float32)
     old, new = old.astype(dtype), new.astype(dtype)
     square = jnp.vdot(old, old, precision="highest").real

@@ -8,7 +8,7 @@ import optax
 
 from swr_optax._norms import AxisName, norms_of_weights
 from swr_optax.planning import RescalingPlan
-from swr_optax.planning._paths import is_masked
+from swr_optax.planning._arguments import array_leaves, check_plan
 
 
 def weight_norms(
@@ -32,9 +32,14 @@ def weight_norms(
     Returns:
         Norms over all entries of each weight, float32 (float64 if a weight is);
         shape (layers,).  Zero for a weight that is masked out.
+
+    Raises:
+        ValueError: if the plan is not for these parameters.
+        TypeError: if ``plan`` is no plan or a parameter no array.
     """
-    leaves = jax.tree.leaves(params, is_leaf=is_masked)
+    check_plan(plan)
     places = plan.match_params(params, split=bool(axis_name))
+    leaves = array_leaves(params, "params")
     return norms_of_weights(leaves, places, plan, axis_name=axis_name)
 
 

@@ -10,9 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from swr_optax.planning._arguments import array_leaves, check_function, check_plan
 from swr_optax.planning._outputs import output_names
 from swr_optax.planning._plan import RescalingPlan
 from swr_optax.planning._rescale import leaf_log_scalers, rescale, scaled
+from swr_optax.planning._shown import shown
 
 
 class Check(NamedTuple):
@@ -23,7 +25,8 @@ class Check(NamedTuple):
             network and the old output times the plan's constant, relative to the
             largest entry of that output; infinite if entries that are not finite
             came or went.
-        agreement: share of equal argmaxes along the outputs' last axes.
+        agreement: share of equal argmaxes along the outputs' last axes; of the
+            magnitudes if they are complex.
     """
 
     deviation: float
@@ -76,11 +79,21 @@ def check(
 
     Raises:
         ValueError: if the plan is not for these parameters or for this ``fn``, if
-            ``trials`` is not positive, or if an output has no finite entry even
-            before rescaling.
+            ``trials`` or ``largest_log_scaler`` is not positive, or if an output
+            has no finite entry even before rescaling.
+        TypeError: if an argument is not of its type.
     """
+    check_plan(plan)
+    check_function(fn, "fn", "the network's function")
+    _check_whole(trials, "trials")
+    _check_whole(seed, "seed")
     if trials < 1:
         raise ValueError(f"trials must be at least 1, not {trials}")
+    _check_largest(largest_log_scaler)
+    plan.match_params(params)
+    array_leaves(params, "params")
+    if stats is not None:
+        plan.match_statistics(stats)
 
     def outputs_of(params: Any, stats: Any) -> list[np.ndarray]:
         trees = (params,) if stats is None else (params, stats)
@@ -119,9 +132,22 @@ def check(
             if not before.size:
                 continue
             deviation = max(deviation, _deviation(after, constant * before))
-            same = jnp.atleast_1d(before).argmax(-1) == jnp.atleast_1d(after).argmax(-1)
+            same = _chosen(before) == _chosen(after)
             equal, compared = equal + int(same.sum()), compared + same.size
     return Check(deviation, equal / compared if compared else 1.0)
+
+
+def _check_whole(value: Any, name: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name} must be a whole number, not {shown(value)}")
+
+
+def _check_largest(value: Any) -> None:
+    """Of nothing, or of what is no number, every plan would pass."""
+    if not isinstance(value, (int, float, np.floating)):
+        raise TypeError(f"largest_log_scaler must be a number, not {shown(value)}")
+    if not 0 < value < math.inf:
+        raise ValueError(f"largest_log_scaler must be above 0, not {value:g}")
 
 
 def relative_deviation(
@@ -132,6 +158,12 @@ def relative_deviation(
     difference = jnp.abs(jnp.asarray(found) - expected).max(initial=0.0)
     largest = jnp.abs(expected).max(initial=0.0)
     return jnp.where(difference == 0, 0.0, difference / largest)
+
+
+def _chosen(output: np.ndarray) -> jax.Array:
+    """The argmax along the last axis."""
+    values = jnp.atleast_1d(output)
+    return (jnp.abs(values) if jnp.iscomplexobj(values) else values).argmax(-1)
 
 
 def _deviation(found: np.ndarray, expected: np.ndarray) -> float:

@@ -78,11 +78,26 @@ def check_inexact(path: str, value: Any) -> None:
     """Refuses a parameter that a factor near one would not change.
 
     Raises:
-        TypeError: if the parameter is not of a floating-point type.
+        TypeError: if the parameter is not of a floating-point type of at least 16
+            bits.
     """
-    dtype = jax.dtypes.result_type(value)
+    where = f"parameter {path}" if path else "the only parameter"
+    try:  # A text could name a type.
+        dtype = None if isinstance(value, str) else jax.dtypes.result_type(value)
+    except TypeError:
+        dtype = None
+    if dtype is None:
+        raise TypeError(
+            f"{where} must be an array, not {type(value).__name__}: leave out of"
+            " params what is not trained"
+        )
     if not jnp.issubdtype(dtype, jnp.inexact):
         raise TypeError(
-            f"parameter {path} has dtype {dtype}, which cannot be rescaled: give"
+            f"{where} has dtype {dtype}, which cannot be rescaled: give"
             " it to fn as an input or as part of stats"
+        )
+    if jnp.finfo(dtype).bits < 16:
+        raise TypeError(
+            f"{where} has dtype {dtype}, in which small factors are lost: keep"
+            " parameters in 16 bits or more, and let fn convert them"
         )

@@ -10,7 +10,7 @@ from jax.extend import core
 
 from swr_optax.planning._leaf import check_inexact
 from swr_optax.planning._outputs import output_names
-from swr_optax.planning._paths import named_leaves
+from swr_optax.planning._paths import SEPARATOR, named_leaves
 
 
 class Network(NamedTuple):
@@ -37,11 +37,13 @@ def trace(
     """The jaxpr of ``fn(params, *inputs)``, or of ``fn(params, stats, *inputs)``.
 
     Raises:
-        TypeError: if a parameter is not of a floating-point type.
+        TypeError: if a parameter is not of a floating-point type, or if a statistic
+            or an input is no array.
     """
     param_leaves = named_leaves(params)
     for path, leaf in param_leaves:
         check_inexact(path, leaf)
+    _check_arrays({"stats": stats, "inputs": tuple(inputs)})
     trees = (params,) if stats is None else (params, stats)
     jaxpr, shapes = jax.make_jaxpr(fn, return_shape=True)(*trees, *inputs)
     return Network(
@@ -51,3 +53,10 @@ def trace(
         output_names(shapes, stats),
         shapes,
     )
+
+
+def _check_arrays(trees: dict[str, Any]) -> None:
+    for path, leaf in jax.tree.leaves_with_path(trees):
+        if not hasattr(leaf, "dtype") and not isinstance(leaf, (int, float, complex)):
+            name = jax.tree_util.keystr(path, simple=True, separator=SEPARATOR)
+            raise TypeError(f"{name} must be an array, not {type(leaf).__name__}")

@@ -11,6 +11,7 @@ import numpy as np
 from swr_optax.planning import _paths, _plan_json, _plan_table
 from swr_optax.planning._constraints import Priority
 from swr_optax.planning._leaf import Leaf, check_inexact
+from swr_optax.planning._shown import listed
 from swr_optax.planning.units._units import Units
 
 
@@ -152,8 +153,8 @@ class RescalingPlan:
         surplus = sorted(present - {*masked} - {*expected})
         if missing or surplus:
             raise ValueError(
-                f"{what} do not fit the plan: missing {', '.join(missing) or 'none'};"
-                f" surplus {', '.join(surplus) or 'none'}: make a plan for this network"
+                f"{what} do not fit the plan: missing {listed(missing)};"
+                f" surplus {listed(surplus)}: make a plan for this network"
             )
         matched: list[int | slice | None] = []
         for path, value in given:

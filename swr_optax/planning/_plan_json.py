@@ -10,23 +10,38 @@ from typing import Any, TypeVar, get_args
 
 import numpy as np
 
+from swr_optax.planning._consistency import (
+    LARGEST_EXPONENT,
+    check_exponents,
+    check_leaves,
+    check_units,
+)
 from swr_optax.planning._constraints import Priority
 from swr_optax.planning._leaf import Leaf
+from swr_optax.planning._shown import listed, shown
 from swr_optax.planning.degrees import Role
 from swr_optax.planning.units._units import Units, UnitSlices
 
 T = TypeVar("T")
 
+FORMAT = 2
+"""What :func:`to_text` writes. Format 1 did not say so, and is read as well."""
+
 LATER_FIELDS = ("left_alone",)
-"""Fields that older text does not have; empty there."""
+"""Fields that text of format 1 need not have; empty there."""
 
 
 def to_text(fields: Mapping[str, Any]) -> str:
-    """JSON of a plan's fields, as :func:`dataclasses.asdict` gives them."""
+    """JSON of a plan's fields, as :func:`dataclasses.asdict` gives them.
+
+    Beside them stands the format.  One that is to be read by older versions no
+    more gets the next number.
+    """
     matrices = {
         name: fields[name].tolist() for name in ("exponents", "output_exponents")
     }
-    return json.dumps({**fields, **matrices}, indent=1, allow_nan=False)
+    described = {"format": FORMAT, **fields, **matrices}
+    return json.dumps(described, indent=1, allow_nan=False)
 
 
 def fields_of(text: str) -> dict[str, Any]:
@@ -37,16 +52,43 @@ def fields_of(text: str) -> dict[str, Any]:
             which field is wrong and what it should be.
     """
     try:
-        return _checked(json.loads(text))
+        if not isinstance(text, (str, bytes)):
+            raise ValueError(f"it is a {type(text).__name__}, not text")
+        return _checked(json.loads(text, object_pairs_hook=_without_repeats))
     except RecursionError:
         problem = "it is nested too deeply"
-    except (TypeError, ValueError) as error:
+    except ValueError as error:
         problem = " ".join(str(error).split())
     raise ValueError(f"text is not a plan that to_json wrote: {problem}")
 
 
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, in which each name stands once."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"an object has {shown(twice)} twice")
+    return found
+
+
+def _format_of(read: Any) -> int:
+    """The format of what was read: the first one, if it does not say."""
+    if type(read) is not dict or "format" not in read:
+        return 1
+    number = _whole(read["format"], "format", smallest=1)
+    if number > FORMAT:
+        raise ValueError(
+            f"it has format {shown(number)}, and this swr_optax reads formats up to"
+            f" {FORMAT}: install a newer one"
+        )
+    return number
+
+
 def _checked(read: Any) -> dict[str, Any]:
     """The fields, each of the right type and fitting the others."""
+    first = _format_of(read) == 1
+    later = {*LATER_FIELDS} if first else set()
     known = {
         "leaves",
         "weights",
@@ -59,41 +101,31 @@ def _checked(read: Any) -> dict[str, Any]:
         "approximations",
         "units",
         *LATER_FIELDS,
+        *([] if first else ["format"]),
     }
-    fields = dict.fromkeys(LATER_FIELDS, ())
-    fields.update(_object(read, "the plan", known, known - {*LATER_FIELDS}))
+    fields: dict[str, Any] = dict.fromkeys(later, ())
+    fields.update(_object(read, "the plan", known, known - later))
 
     leaves = tuple(_each(fields["leaves"], "leaves", _leaf))
     parameters = _whole(fields["parameters"], "parameters", len(leaves))
-    _check_names(leaves[:parameters])
-    _check_names(leaves[parameters:])
     weights = tuple(_each(fields["weights"], "weights", _position(parameters)))
-    if not weights:
-        raise ValueError("weights is empty, so there is no layer")
-    if len({*weights}) < len(weights):
-        raise ValueError("weights names a leaf twice")
-    for position in weights:
-        if leaves[position].role != "weight":
-            raise ValueError(
-                f"weights names leaf {position}, whose role is"
-                f" {leaves[position].role!r}"
-            )
-    for row, leaf in enumerate(leaves):
-        own = weights.index(row) if row in weights else None
-        _check_axes(leaf, own, len(weights))
+    check_leaves(leaves, parameters, weights)
     outputs = tuple(_each(fields["outputs"], "outputs", _string))
     if len({*outputs}) < len(outputs):
         raise ValueError("outputs has a name twice")
+    exponents = _matrix(fields, "exponents", (len(leaves), len(weights)))
+    priority = _one_of(fields["priority"], "priority", get_args(Priority))
+    check_exponents(exponents, leaves, weights, priority)
     return {
         "leaves": leaves,
         "weights": weights,
         "parameters": parameters,
-        "exponents": _matrix(fields, "exponents", (len(leaves), len(weights))),
+        "exponents": exponents,
         "outputs": outputs,
         "output_exponents": _matrix(
             fields, "output_exponents", (len(outputs), len(weights))
         ),
-        "priority": _one_of(fields["priority"], "priority", get_args(Priority)),
+        "priority": priority,
         "units": tuple(_each(fields["units"], "units", _units(leaves))),
         **{
             name: tuple(_each(fields[name], name, _string))
@@ -132,62 +164,15 @@ def _units(leaves: Sequence[Leaf]) -> Callable[[Any, str], Units]:
         count = _whole(fields["count"], f"{name}.count", smallest=2)
         if type(fields["mixed"]) is not bool:
             raise ValueError(f"{name}.mixed must be true or false")
-        sides = {}
-        for side in ("incoming", "outgoing", "statistics"):
-            sides[side] = tuple(_each(fields[side], f"{name}.{side}", slices))
-            for place in sides[side]:
-                _check_slices(place, count, leaves, f"{name}.{side}")
-        return Units(count=count, mixed=fields["mixed"], **sides)
+        sides = {
+            side: tuple(_each(fields[side], f"{name}.{side}", slices))
+            for side in ("incoming", "outgoing", "statistics")
+        }
+        found = Units(count=count, mixed=fields["mixed"], **sides)
+        check_units(found, leaves, name)
+        return found
 
     return units
-
-
-def _check_slices(
-    place: UnitSlices, count: int, leaves: Sequence[Leaf], name: str
-) -> None:
-    shape = leaves[place.leaf].shape if place.leaf < len(leaves) else ()
-    end = shape[place.axis] if place.axis < len(shape) else 0
-    length = place.stop - place.start
-    if (
-        not (length > 0 and place.stop <= end)
-        or place.inner < 1
-        or length % (count * place.inner)
-    ):
-        raise ValueError(f"{name} holds slices that its leaf does not have")
-
-
-def _check_axes(leaf: Leaf, own: int | None, layers: int) -> None:
-    """A leaf's layer is one of the plan's, and its axes are its own, each once."""
-    if leaf.layer >= layers or own not in (None, leaf.layer):
-        raise ValueError(
-            f"leaf {_shown(leaf.name)} has layer {leaf.layer}, which must be"
-            f" {f'less than {layers}' if own is None else own}"
-        )
-    axes = (*leaf.input_axes, *leaf.output_axes)
-    if len({*axes}) < len(axes) or any(axis >= len(leaf.shape) for axis in axes):
-        raise ValueError(
-            f"leaf {_shown(leaf.name)} of {len(leaf.shape)} dimensions has axes"
-            f" {_shown(str(axes))}, of which one is twice or not there"
-        )
-
-
-def _check_names(leaves: Sequence[Leaf]) -> None:
-    """A path is that of one leaf, or of slices counted from zero."""
-    seen: set[str] = set()
-    before: Leaf | None = None
-    for leaf in leaves:
-        follows = (
-            before is not None
-            and leaf.index is not None
-            and before.index == leaf.index - 1
-            and (before.path, before.shape) == (leaf.path, leaf.shape)
-        )
-        if not follows and (leaf.path in seen or leaf.index):
-            raise ValueError(
-                f"leaf {leaf.name} is there twice, or its slices are not in order"
-            )
-        seen.add(leaf.path)
-        before = leaf
 
 
 def _matrix(fields: Mapping[str, Any], name: str, shape: tuple[int, int]) -> np.ndarray:
@@ -203,28 +188,35 @@ def _row(value: Any, name: str) -> list[float]:
 
 def _number(value: Any, name: str) -> float:
     if type(value) not in (int, float):
-        raise ValueError(f"{name} must be a number, not {_shown(value)}")
+        raise ValueError(f"{name} must be a number, not {shown(value)}")
     try:
         number = float(value)
     except OverflowError:
         number = math.inf
     if not math.isfinite(number):
-        raise ValueError(f"{name} must be finite, not {_shown(value)}")
+        raise ValueError(f"{name} must be finite, not {shown(value)}")
+    if abs(number) > LARGEST_EXPONENT:
+        raise ValueError(
+            f"{name} must be at most {LARGEST_EXPONENT:g} in size, not {shown(value)}"
+        )
     return number
 
 
 def _object(value: Any, name: str, known: set[str], needed: set[str]) -> dict[str, Any]:
     if type(value) is not dict:
-        raise ValueError(f"{name} must be an object, not {_shown(value)}")
+        raise ValueError(f"{name} must be an object, not {shown(value)}")
     missing, unknown = sorted(needed - {*value}), sorted({*value} - known)
     if missing or unknown:
-        raise ValueError(f"{name} lacks {missing} and has unknown {unknown}")
+        raise ValueError(
+            f"{name} lacks {listed(missing)} and has unknown"
+            f" {listed(map(shown, unknown))}"
+        )
     return value
 
 
 def _each(value: Any, name: str, read: Callable[[Any, str], T]) -> Iterator[T]:
     if type(value) not in (list, tuple):
-        raise ValueError(f"{name} must be a list, not {_shown(value)}")
+        raise ValueError(f"{name} must be a list, not {shown(value)}")
     return (read(item, f"{name}[{i}]") for i, item in enumerate(value))
 
 
@@ -235,33 +227,22 @@ def _position(end: int) -> Callable[[Any, str], int]:
 def _whole(value: Any, name: str, largest: int | None = None, smallest: int = 0) -> int:
     if type(value) is not int or value < smallest:
         raise ValueError(
-            f"{name} must be a whole number from {smallest} up, not {_shown(value)}"
+            f"{name} must be a whole number from {smallest} up, not {shown(value)}"
         )
     if largest is not None and value > largest:
-        raise ValueError(f"{name} must be at most {largest}, not {_shown(value)}")
+        raise ValueError(f"{name} must be at most {largest}, not {shown(value)}")
     return value
 
 
 def _string(value: Any, name: str) -> str:
     if type(value) is not str:
-        raise ValueError(f"{name} must be a string, not {_shown(value)}")
+        raise ValueError(f"{name} must be a string, not {shown(value)}")
+    if any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise ValueError(f"{name} must be whole Unicode, not {shown(value)}")
     return value
 
 
 def _one_of(value: Any, name: str, allowed: Sequence[Any]) -> Any:
     if type(value) is not str or value not in allowed:
-        raise ValueError(f"{name} must be one of {allowed}, not {_shown(value)}")
+        raise ValueError(f"{name} must be one of {allowed}, not {shown(value)}")
     return value
-
-
-def _shown(value: Any) -> str:
-    """A value in so few characters that the message stays one line."""
-    if isinstance(value, dict):
-        return "an object"
-    if isinstance(value, (list, tuple)):
-        return "a list"
-    try:
-        text = repr(value)
-    except ValueError:  # An integer of more digits than Python converts.
-        text = "a very long number"
-    return text if len(text) <= 40 else text[:37] + "..."

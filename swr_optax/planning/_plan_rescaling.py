@@ -10,6 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from swr_optax.planning._arguments import (
+    check_function,
+    check_names,
+    check_path_functions,
+    group_named,
+)
 from swr_optax.planning._constraints import Priority, solve_exponents, without_noise
 from swr_optax.planning._leaf import Leaf, leaf_slices
 from swr_optax.planning._network import Network, trace
@@ -103,7 +109,8 @@ def plan_rescaling(
         scaler: the transformation leaves it alone.
 
     Raises:
-        TypeError: if a parameter is not of a floating-point type.
+        TypeError: if a parameter is not of a floating-point type, an input is no
+            array, or an option not of its type.
         ValueError: if the network has no weights, or for an unknown priority,
             role or output.
 
@@ -116,6 +123,9 @@ def plan_rescaling(
         raise ValueError(
             f"priority must be one of {get_args(Priority)}, not {priority!r}"
         )
+    check_function(fn, "fn", "the network's function")
+    check_path_functions(exclude=exclude, group_fn=group_fn, role_fn=role_fn)
+    check_names(keep_outputs, "keep_outputs")
     network = trace(fn, params, stats, inputs)
     walked = _walk(network, exclude, role_fn)
     walk, outputs = walked.walk, walked.outputs
@@ -296,7 +306,8 @@ def _told_roles(
 def _groups(walk: Walk, group_fn: Callable[[str], str] | None) -> list[str]:
     """Group of each leaf: that of its layer."""
     if group_fn is not None:
-        by_layer = [group_fn(walk.paths[index]) for index in walk.weights]
+        paths = [walk.paths[index] for index in walk.weights]
+        by_layer = [group_named(group_fn(path), path) for path in paths]
     else:
         spatial = [w for w in walk.weights if walk.ranks.get(w, 0) > 2]
         # Layers side by side act at one moment; the last alone is the head.

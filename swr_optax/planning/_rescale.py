@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from swr_optax.planning._arguments import array_leaves, check_plan
 from swr_optax.planning._paths import is_masked
 from swr_optax.planning._plan import RescalingPlan
 
@@ -47,13 +48,20 @@ def rescale(
     Raises:
         ValueError: if ``log_scalers`` has another shape or the plan is not for
             these parameters.
+        TypeError: if ``plan`` is no plan, ``log_scalers`` are no real numbers or a
+            parameter is no array.
     """
+    check_plan(plan)
     if jnp.shape(log_scalers) != (len(plan.layers),):
         raise ValueError(
             f"log_scalers must have shape ({len(plan.layers)},), one for each of the"
             f" plan's layers, not {jnp.shape(log_scalers)}"
         )
-    factors = leaf_log_scalers(plan.exponents, jnp.asarray(log_scalers))
+    logs = jnp.asarray(log_scalers)
+    if jnp.issubdtype(logs.dtype, jnp.complexfloating):
+        raise TypeError(f"log_scalers must be real numbers, not {logs.dtype}")
+    logs = logs.astype(jnp.promote_types(logs.dtype, jnp.float32))
+    factors = leaf_log_scalers(plan.exponents, logs)
     return scaled(params, plan.match_params(params), factors, plan)
 
 
@@ -76,7 +84,8 @@ def scaled(
     plan: RescalingPlan,
 ) -> Any:
     """The tree with each leaf times the exponential of its place's log factor."""
-    leaves, structure = jax.tree.flatten(tree, is_leaf=is_masked)
+    leaves = array_leaves(tree, "the tree to rescale")
+    structure = jax.tree.structure(tree, is_leaf=is_masked)
     factors = jnp.exp(log_factors)
     return jax.tree.unflatten(
         structure,

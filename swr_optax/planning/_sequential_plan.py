@@ -8,10 +8,12 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from swr_optax.planning._arguments import check_path_functions, group_named
 from swr_optax.planning._leaf import Leaf, check_inexact
 from swr_optax.planning._outputs import SOLE_OUTPUT
 from swr_optax.planning._paths import named_leaves
 from swr_optax.planning._plan import RescalingPlan
+from swr_optax.planning._shown import listed
 from swr_optax.planning.degrees import Role
 
 
@@ -76,11 +78,13 @@ def sequential_plan(
         for its ``output_axes`` and the others for its ``input_axes``.
 
     Raises:
-        ValueError: if there are no layers, or if a path names no leaf or two
-            layers name the same one.
+        ValueError: if there are no layers, if a path names no leaf or two
+            layers name the same one, or if a bias has more dimensions than its
+            weight.
         TypeError: if a parameter is not of a floating-point type, or if a layer is
             none of what ``layers`` may hold.
     """
+    check_path_functions(group_fn=group_fn)
     chain = _layers(layers)
     if not chain:
         raise ValueError("layers is empty, so there is nothing to rescale")
@@ -107,7 +111,13 @@ def sequential_plan(
         if path not in rows:
             raise ValueError(
                 f"layers[{position}] names {path!r}, which is not a leaf: there are"
-                f" {', '.join(rows)}"
+                f" {listed(rows)}"
+            )
+        if role != "statistic" and rows[path] >= len(param_leaves):
+            raise ValueError(
+                f"layers[{position}] names {path!r} as its"
+                f" {'bias' if role == 'shift' else role}, which is in stats: name a"
+                " parameter"
             )
         if rows[path] in owner:
             raise ValueError(f"layers[{position}] names {path!r}, named before")
@@ -123,12 +133,21 @@ def sequential_plan(
         cumulative = unit if layer.normalizes else cumulative + unit
         follow(layer.weight, position, "weight", unit)
         follow(layer.bias, position, "shift", cumulative)
+        if layer.bias is not None:
+            sizes = [len(shapes[rows[path]]) for path in (layer.weight, layer.bias)]
+            if 0 < sizes[0] < sizes[1]:
+                raise ValueError(
+                    f"layers[{position}] names {layer.weight!r} of {sizes[0]}"
+                    f" dimensions as its weight and {layer.bias!r} of {sizes[1]} as its"
+                    " bias: the weight comes first"
+                )
 
     if group_fn is None:
         head = _first_of_classifier(chain, [shapes[rows[x.weight]] for x in chain])
         groups = ["classifier" if p >= head else "feature" for p in range(len(chain))]
     else:
-        groups = [group_fn(layer.weight) for layer in chain]
+        paths = [layer.weight for layer in chain]
+        groups = [group_named(group_fn(path), path) for path in paths]
     return RescalingPlan(
         leaves=tuple(
             Leaf(

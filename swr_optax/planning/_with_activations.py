@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from swr_optax.planning._arguments import check_function, check_plan
 from swr_optax.planning._network import Network, trace
 from swr_optax.planning._plan import RescalingPlan
 from swr_optax.planning.units import FoundUnits, Program, Spot, Units, find_units
@@ -52,7 +53,10 @@ def with_activations(
     Raises:
         ValueError: when it is called, if ``fn`` does not have the plan's units, or
             not these parameters or statistics.
+        TypeError: if ``fn`` is no function or ``plan`` no plan.
     """
+    check_function(fn, "fn", "the network's function")
+    check_plan(plan)
 
     def with_units(params: Any, *rest: Any) -> tuple[Any, tuple[jax.Array, ...]]:
         measured = len(plan.leaves) > plan.parameters

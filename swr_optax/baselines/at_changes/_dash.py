@@ -11,9 +11,10 @@ import numpy as np
 import optax
 
 from swr_optax._norms import widened
-from swr_optax.baselines._arguments import check_number
+from swr_optax.baselines._arguments import check_alike, check_number
 from swr_optax.baselines._matrices import kernel_axes_of
 from swr_optax.planning import Leaf, RescalingPlan
+from swr_optax.planning._arguments import check_plan
 from swr_optax.planning._paths import is_masked
 
 
@@ -63,17 +64,19 @@ def dash(
         The new parameters, of the same types as before.
 
     Raises:
-        ValueError: if the plan is not for these parameters, or ``smallest`` is out
-            of its range.
-        TypeError: if ``smallest`` is not a number.
+        ValueError: if the plan is not for these parameters, ``descent`` is not like
+            them, or ``smallest`` is out of its range.
+        TypeError: if ``smallest`` is not a number or ``plan`` no plan.
 
     References:
         Shin, Oh, Cho and Yun, `DASH: Warm-Starting Neural Network Training in
         Stationary Settings without Loss of Plasticity
         <https://arxiv.org/abs/2410.23495>`_, 2024.
     """
+    check_plan(plan)
     check_number(smallest, "smallest", most=1)
     places = plan.match_params(params)
+    check_alike(descent, params, "descent")
     leaves = jax.tree.leaves(params, is_leaf=is_masked)
     structure: Any = jax.tree.structure(params, is_leaf=is_masked)
     weights = {row: plan.leaves[row] for row in plan.weights}
@@ -133,10 +136,12 @@ def accumulate_descent(
         Of the same structure and types as ``descent``.
 
     Raises:
-        ValueError: if ``rate`` is out of its range.
+        ValueError: if ``rate`` is out of its range, or ``grads`` are not like
+            ``descent``.
         TypeError: if ``rate`` is not a number.
     """
     check_number(rate, "rate", most=1)
+    check_alike(grads, descent, "grads")
     return jax.tree.map(
         lambda v, g: ((1 - rate) * v - rate * g).astype(v.dtype), descent, grads
     )

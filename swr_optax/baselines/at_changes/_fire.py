@@ -13,6 +13,7 @@ import optax
 from swr_optax.baselines._arguments import check_interval
 from swr_optax.baselines._matrices import kernel_axes_of, matrices_of, product
 from swr_optax.planning import Leaf, RescalingPlan
+from swr_optax.planning._arguments import check_plan
 from swr_optax.planning._paths import is_masked
 
 
@@ -83,6 +84,7 @@ def fire(
         Han et al., `FIRE: Frobenius-Isometry Reinitialization for Balancing the
         Stability-Plasticity Tradeoff <https://arxiv.org/abs/2602.08040>`_, 2026.
     """
+    check_plan(plan)
     check_interval(iterations, "iterations")
     structure: Any = jax.tree.structure(params, is_leaf=is_masked)
     arrays = jax.tree.leaves(params, is_leaf=is_masked)

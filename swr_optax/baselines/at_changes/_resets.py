@@ -9,7 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from swr_optax.baselines._arguments import check_alike
 from swr_optax.planning import RescalingPlan
+from swr_optax.planning._arguments import check_plan
 from swr_optax.planning._paths import is_masked
 
 
@@ -38,17 +40,21 @@ def reset_head(
         The new parameters.
 
     Raises:
-        ValueError: if the plan has no group ``"classifier"``.
+        ValueError: if the plan has no group ``"classifier"`` or is not for these
+            parameters, or if the initial parameters are not like them.
+        TypeError: if ``plan`` is no plan.
 
     References:
         Nikishin et al., `The Primacy Bias in Deep Reinforcement Learning
         <https://arxiv.org/abs/2205.07802>`_, 2022.
     """
+    check_plan(plan)
     if "classifier" not in plan.groups:
         raise ValueError(
             f"plan has no group 'classifier', only {list(plan.groups)}: give"
             " plan_rescaling a group_fn that names one"
         )
+    check_alike(initial_params, params, "initial_params")
     in_head = np.array([leaf.group == "classifier" for leaf in plan.leaves])
     places = plan.match_params(params)
     leaves = jax.tree.leaves(params, is_leaf=is_masked)
@@ -75,5 +81,9 @@ def reset_all(params: optax.Params, initial_params: optax.Params) -> optax.Param
 
     Returns:
         The initial parameters, once checked to be of the same structure.
+
+    Raises:
+        ValueError: if they are not like the parameters.
     """
+    check_alike(initial_params, params, "initial_params")
     return jax.tree.map(lambda _, initial: initial, params, initial_params)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import optax
 
-from swr_optax.baselines._arguments import check_number
+from swr_optax.baselines._arguments import check_alike, check_number
 
 
 def shrink_and_perturb(
@@ -32,7 +32,8 @@ def shrink_and_perturb(
         The new parameters, of the same types as before.
 
     Raises:
-        ValueError: if the coefficient is outside [0, 1].
+        ValueError: if the coefficient is outside [0, 1], or if the initial
+            parameters are not like the parameters.
         TypeError: if it is not a number.
 
     References:
@@ -41,6 +42,7 @@ def shrink_and_perturb(
         as the perturbation, as in the paper on SWR.
     """
     check_number(coefficient, "coefficient", most=1)
+    check_alike(initial_params, params, "initial_params")
 
     def moved(p: jax.Array, p0: jax.Array) -> jax.Array:
         return ((1 - coefficient) * p + coefficient * p0).astype(p.dtype)

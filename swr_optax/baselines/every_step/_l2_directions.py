@@ -22,6 +22,7 @@ from swr_optax.baselines._parameters import (
     map_parameters,
 )
 from swr_optax.planning import RescalingPlan
+from swr_optax.planning._arguments import check_plan
 from swr_optax.planning._rescale import factor_of
 
 
@@ -97,6 +98,7 @@ def l2_directions(
         `Maintaining Plasticity in Continual Learning via Regenerative
         Regularization <https://arxiv.org/abs/2308.11958>`_, 2023.
     """
+    check_plan(plan)
     check_number(coefficient, "coefficient", schedule=True)
     weights = are_weights(plan)
 

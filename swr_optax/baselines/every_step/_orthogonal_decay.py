@@ -17,6 +17,7 @@ from swr_optax.baselines._arguments import (
 )
 from swr_optax.baselines._matrices import matrices_of, product
 from swr_optax.planning import RescalingPlan
+from swr_optax.planning._arguments import check_plan
 from swr_optax.planning._paths import is_masked
 
 
@@ -84,6 +85,7 @@ def orthogonal_decay(
         Rosseau, Müller and Nowé, `Preserving Plasticity in Continual Learning via
         Dynamical Isometry <https://arxiv.org/abs/2606.09762>`_, 2026.
     """
+    check_plan(plan)
     check_number(learning_rate, "learning_rate", schedule=True)
     check_number(coefficient, "coefficient", schedule=True)
 

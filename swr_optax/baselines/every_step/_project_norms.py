@@ -15,6 +15,7 @@ from swr_optax._soft_weight_rescaling import is_placeholder
 from swr_optax.baselines._arguments import check_interval, check_params, zero_count
 from swr_optax.baselines._parameters import map_parameters
 from swr_optax.planning import Leaf, RescalingPlan
+from swr_optax.planning._arguments import check_plan
 from swr_optax.planning._paths import is_masked
 from swr_optax.planning._rescale import factor_of
 
@@ -89,6 +90,7 @@ def project_norms(
         Lyle et al., `Normalization and effective learning rates in reinforcement
         learning <https://arxiv.org/abs/2407.01800>`_, 2024.
     """
+    check_plan(plan)
     check_interval(every, "every")
     held = np.array(
         [

@@ -26,6 +26,7 @@ from swr_optax.baselines._parameters import (
     map_parameters,
 )
 from swr_optax.planning import RescalingPlan
+from swr_optax.planning._arguments import check_plan
 from swr_optax.planning._paths import is_masked
 from swr_optax.planning._rescale import factor_of
 
@@ -100,6 +101,7 @@ def spectral_regularization(
         Lewandowski et al., `Learning Continually by Spectral Regularization
         <https://arxiv.org/abs/2406.06811>`_, 2025.
     """
+    check_plan(plan)
     check_number(coefficient, "coefficient", schedule=True)
     weights = are_weights(plan)
     are_shifts = np.array([leaf.role == "shift" for leaf in plan.leaves])

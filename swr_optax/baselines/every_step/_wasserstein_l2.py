@@ -18,6 +18,7 @@ from swr_optax.baselines._arguments import (
 )
 from swr_optax.baselines._parameters import map_parameters
 from swr_optax.planning import RescalingPlan
+from swr_optax.planning._arguments import check_plan
 
 
 class WassersteinL2State(NamedTuple):
@@ -85,6 +86,7 @@ def wasserstein_l2(
         Lewandowski et al., `Directions of Curvature as an Explanation for Loss of
         Plasticity <https://arxiv.org/abs/2312.00246>`_, 2023.
     """
+    check_plan(plan)
     check_number(coefficient, "coefficient", schedule=True)
 
     def init_fn(params: optax.Params) -> WassersteinL2State:

@@ -12,6 +12,7 @@ import optax
 from swr_optax.baselines._arguments import check_number, check_params
 from swr_optax.baselines._parameters import map_parameters
 from swr_optax.planning import RescalingPlan
+from swr_optax.planning._arguments import check_plan
 from swr_optax.planning._rescale import factor_of
 
 
@@ -66,6 +67,7 @@ def weight_clipping(
         Elsayed, Lan, Lyle and Mahmood, `Weight Clipping for Deep Continual and
         Reinforcement Learning <https://arxiv.org/abs/2407.01704>`_, 2024.
     """
+    check_plan(plan)
     check_number(kappa, "kappa")
     own = [leaf.role in ("weight", "shift") and leaf.layer >= 0 for leaf in plan.leaves]
     fan_in = [

@@ -9,7 +9,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from swr_optax.baselines._arguments import check_number, check_params, own_key
+from swr_optax.baselines._arguments import (
+    check_number,
+    check_optimizer,
+    check_params,
+    own_key,
+)
 from swr_optax.baselines.units._resetting import (
     Step,
     check_activations,
@@ -17,6 +22,7 @@ from swr_optax.baselines.units._resetting import (
     reset_units,
 )
 from swr_optax.planning import RescalingPlan, Units
+from swr_optax.planning._arguments import check_function, check_plan
 from swr_optax.planning._paths import is_masked
 
 
@@ -100,6 +106,9 @@ def continual_backprop(
         Dohare et al., `Loss of Plasticity in Deep Continual Learning
         <https://doi.org/10.1038/s41586-024-07711-7>`_, Nature 632, 2024.
     """
+    check_plan(plan)
+    check_optimizer(inner)
+    check_function(init_fn, "init_fn", "a function that makes parameters of a key")
     check_number(replacement_rate, "replacement_rate", most=1)
     check_number(maturity, "maturity")
     check_number(decay, "decay", most=1)

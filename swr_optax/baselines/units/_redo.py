@@ -12,6 +12,7 @@ import optax
 from swr_optax.baselines._arguments import (
     check_interval,
     check_number,
+    check_optimizer,
     check_params,
     own_key,
     zero_count,
@@ -23,6 +24,7 @@ from swr_optax.baselines.units._resetting import (
     reset_units,
 )
 from swr_optax.planning import RescalingPlan
+from swr_optax.planning._arguments import check_function, check_plan
 
 
 class ReDoState(NamedTuple):
@@ -109,6 +111,9 @@ def redo(
         Sokar, Agarwal, Castro and Evci, `The Dormant Neuron Phenomenon in Deep
         Reinforcement Learning <https://arxiv.org/abs/2302.12902>`_, 2023.
     """
+    check_plan(plan)
+    check_optimizer(inner)
+    check_function(init_fn, "init_fn", "a function that makes parameters of a key")
     check_interval(period, "period")
     check_number(threshold, "threshold")
     inner = optax.with_extra_args_support(inner)

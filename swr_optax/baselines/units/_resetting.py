@@ -30,6 +30,7 @@ def check_activations(activations: Any, plan: RescalingPlan, name: str) -> None:
 
     Raises:
         ValueError: if they are missing or do not fit the plan's units.
+        TypeError: if they are no sequence of arrays.
     """
     if not plan.units:
         raise ValueError(f"{name} needs a plan with units, and this plan has none")
@@ -37,6 +38,11 @@ def check_activations(activations: Any, plan: RescalingPlan, name: str) -> None:
         raise ValueError(
             f"{name} needs the activations: call update(updates, state, params,"
             " activations=activations) with what with_activations returns"
+        )
+    if not isinstance(activations, (tuple, list)):
+        raise TypeError(
+            "activations must be a tuple of arrays, as with_activations returns, not"
+            f" {type(activations).__name__}"
         )
     expected = [units.count for units in plan.units]
     found = [jnp.shape(array)[-1:] for array in activations]

@@ -12,12 +12,14 @@ import optax
 from swr_optax.baselines._arguments import (
     check_interval,
     check_number,
+    check_optimizer,
     check_params,
     own_key,
     zero_count,
 )
 from swr_optax.baselines.units._resetting import Step, check_activations, reset_units
 from swr_optax.planning import RescalingPlan
+from swr_optax.planning._arguments import check_function, check_plan
 
 
 class SelfNormalizedResetsState(NamedTuple):
@@ -108,6 +110,9 @@ def self_normalized_resets(
         Farias and Jozefiak, `Self-Normalized Resets for Plasticity in Continual
         Learning <https://arxiv.org/abs/2410.20098>`_, 2024.
     """
+    check_plan(plan)
+    check_optimizer(inner)
+    check_function(init_fn, "init_fn", "a function that makes parameters of a key")
     check_number(eta, "eta", most=1)
     check_interval(period, "period")
     check_number(first_limit, "first_limit")
