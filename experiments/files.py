@@ -35,10 +35,13 @@ def write_files(out: Path, files: Mapping[str, Callable[[Path], object]]) -> lis
     return [out / name for name in files]
 
 
-def cache_folder() -> Path:
-    """``swr-optax`` under ``XDG_CACHE_HOME``, or under ``~/.cache``."""
-    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(home).expanduser() / "swr-optax"
+def cache_folder() -> Path | None:
+    """``swr-optax`` under ``XDG_CACHE_HOME``, or under ``~/.cache``.
+
+    None if there is no home, as in containers whose user has no name.
+    """
+    home = os.path.expanduser(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+    return None if home.startswith("~") else Path(home) / "swr-optax"
 
 
 def check_writable(out: Path) -> None:
