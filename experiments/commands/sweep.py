@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
+import json
 from pathlib import Path
+import sys
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.commands import stages, streams
+from experiments.commands.folder import alone_in
 from experiments.commands.progress import Progress
 from experiments.commands.tensorboard import event_writer
 from experiments.data import Dataset
@@ -30,9 +33,10 @@ from experiments.protocols.stages import PROTOCOLS
 from experiments.protocols.stream_loop import run_jobs
 from experiments.protocols.streams import STREAMS
 from experiments.reporting.drawing.plane import draw_plane
-from experiments.training.checkpoint import Checkpoints
+from experiments.training.checkpoint import Checkpoints, differences
 from experiments.training.engine import Engine, run_here
 from experiments.training.lanes import Job, Member
+from experiments.training.stopping import saving_first
 
 HELD_OUT = 0.1
 """Fraction of the training images on which the paper's protocols are compared."""
@@ -64,11 +68,13 @@ def run(
     data_dir: str | None,
     tensorboard: bool,
     engine: Engine = run_here,
+    restart: bool = False,
 ) -> None:
     """Compares coefficients and rates, then runs the best.
 
-    Writes ``sweep.csv`` into the folder, with all evaluations, ``map.png`` if two
-    things were varied, and the best one's run into ``best`` below it.
+    Writes ``sweep.csv`` into the folder, with all evaluations, ``sweep.json`` with
+    the score of each, ``map.png`` if two things were varied, and the best one's run
+    into ``best`` below it. What is there already is not run again.
 
     Args:
         config: of the run.
@@ -79,6 +85,7 @@ def run(
         data_dir: of TFDS.
         tensorboard: whether the best run writes event files.
         engine: what works on all of it.
+        restart: whether what is there already is run again.
 
     Raises:
         UserError: if there is nothing to find, the data cannot be had or the folder
@@ -89,18 +96,67 @@ def run(
     if tensorboard:
         event_writer()  # To fail before the sweep rather than after it.
     check_writable(out)
-    dataset = stages.prepare(config, data_dir)
-    if not config.is_stream:
-        dataset = without_test(config, dataset)
-    identity = f"{config.to_json()} {points}"
-    checkpoints = Checkpoints(out / "checkpoint", identity)
+    tried = [f"{coefficient} at {rate}" for coefficient, rate in points]
+    identity = json.dumps({**json.loads(config.to_json()), "tried": tried})
+    with alone_in(out):
+        scores = None if restart else finished_scores(out, identity)
+        checkpoints = None
+        if scores is None:
+            dataset = stages.prepare(config, data_dir)
+            if not config.is_stream:
+                dataset = without_test(config, dataset)
+            checkpoints = Checkpoints(out / "checkpoint", identity, restart)
+            scores = _compare(
+                config, dataset, points, out, identity, checkpoints, engine
+            )
+        # What diverges is the worst.
+        best = int(np.argmax(np.nan_to_num(scores.mean(axis=1), nan=-np.inf)))
+        Console().print(_table(config, points, scores, best))
+        coefficient, rate = points[best]
+        chosen = dataclasses.replace(
+            config,
+            coefficients={} if coefficient is None else {method: coefficient},
+            learning_rates={method: rate},
+        )
+        command = streams.run if config.is_stream else stages.run
+        command(chosen, out / "best", data_dir, tensorboard, engine, restart)
+        if checkpoints is not None:  # Not before, or all would be compared again.
+            checkpoints.remove()
+
+
+def finished_scores(out: Path, identity: str) -> np.ndarray | None:
+    """Scores of a sweep that a folder has already, which is said; else None."""
+    if (out / "checkpoint").exists():
+        return None
+    try:
+        there = json.loads((out / "sweep.json").read_text(encoding="utf-8"))
+        if there["run"] != json.loads(identity):
+            changes = differences(json.dumps(there["run"]), identity)
+            print(f"the sweep in {out} will be replaced ({changes})", file=sys.stderr)
+            return None
+        scores = np.array(there["scores"], float)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    print(f"{out} has this sweep already: --restart runs it again", file=sys.stderr)
+    return scores
+
+
+def _compare(
+    config: Config,
+    dataset: Dataset,
+    points: Sequence[Point],
+    out: Path,
+    identity: str,
+    checkpoints: Checkpoints,
+    engine: Engine,
+) -> np.ndarray:
+    """Runs each point for each seed and writes the files; scores, (points, seeds)."""
     compare: Callable[..., list[Any]] = (
         compare_on_seeds if config.is_stream else compare_on_images
     )
-    histories = compare(config, dataset, points, checkpoints, engine)
+    with saving_first():
+        histories = compare(config, dataset, points, checkpoints, engine)
     scores = np.array([[score(of_seed) for of_seed in found] for found in histories])
-    # What diverges is the worst.
-    best = int(np.argmax(np.nan_to_num(scores.mean(axis=1), nan=-np.inf)))
     rows = [
         row_of(record, point)
         for point, found in zip(points, histories, strict=True)
@@ -108,21 +164,17 @@ def run(
         for record in of_seed
     ]
     plane = [(point.coefficient, point.rate) for point in points]
-    files = {"sweep.csv": lambda path: write_rows(path, rows)}
-    drawing = draw_plane(f"{method}, {config.protocol}", plane, scores.mean(axis=1))
+    told = json.dumps({"run": json.loads(identity), "scores": scores.tolist()})
+    files = {
+        "sweep.csv": lambda path: write_rows(path, rows),
+        "sweep.json": lambda path: path.write_text(told, encoding="utf-8"),
+    }
+    title = f"{config.methods[0]}, {config.protocol}"
+    drawing = draw_plane(title, plane, scores.mean(axis=1))
     if drawing is not None:
         files["map.png"] = lambda path: drawing.savefig(path, dpi=160)
     print("wrote", *write_files(out, files))
-    Console().print(_table(config, points, scores, best))
-    coefficient, rate = points[best]
-    chosen = dataclasses.replace(
-        config,
-        coefficients={} if coefficient is None else {method: coefficient},
-        learning_rates={method: rate},
-    )
-    command = streams.run if config.is_stream else stages.run
-    command(chosen, out / "best", data_dir, tensorboard, engine)
-    checkpoints.remove()  # Not before, or the best run stopped would mean all again.
+    return scores
 
 
 def points_of(
