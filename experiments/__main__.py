@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
+import io
+import logging
 import os
 from pathlib import Path
 import sys
@@ -23,9 +26,11 @@ from experiments.commands.options import (
     make_engine,
     make_sweep_config,
     out_folder,
+    own_folder,
     parse_coefficient,
 )
 from experiments.errors import UserError
+from experiments.training.stopping import Stopped, stopped_by_signals
 
 # What imports JAX is imported late, so that --help and misspelt options answer at once.
 
@@ -51,6 +56,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status."""
     # TFDS and its friends talk of TensorFlow, which reading needs not.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # And Matplotlib of a home that cannot be written, which it needs not either.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="replace")  # Not every encoding has a λ.
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words and not words[0].startswith("-") and words[0] not in COMMANDS:
         print(
@@ -59,12 +69,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return 2
     try:
-        app(
-            words,
-            exit_on_error=False,
-            print_error=False,
-            result_action="return_value",
-        )
+        with stopped_by_signals():
+            app(
+                words,
+                exit_on_error=False,
+                print_error=False,
+                result_action="return_value",
+            )
+            if sys.stdout is not None:  # Or it would fail when nobody can say so.
+                sys.stdout.flush()
     except UserError as error:
         print(f"{NAME}: {error}", file=sys.stderr)
         return 2
@@ -72,12 +85,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         message = " ".join(str(error).split())
         print(f"{NAME}: {message} (see {NAME} --help)", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Stopped) as error:
         resumed = not words or words[0].startswith("-") or words[0] in RESUMED
         again = "; given again, the same command goes on" if resumed else ""
-        print(f"\n{NAME}: stopped{again}", file=sys.stderr)
-        return 130
+        with suppress(OSError):  # Its terminal may be gone.
+            print(f"\n{NAME}: stopped{again}", file=sys.stderr)
+        return error.status if isinstance(error, Stopped) else 130
+    except OSError as error:
+        _drop_output()
+        if isinstance(error, BrokenPipeError):
+            return 1  # Who reads has enough.
+        where = error.filename or "standard output"
+        with suppress(OSError):
+            print(f"{NAME}: cannot write to {where}: {error.strerror}", file=sys.stderr)
+        return 2
     return 0
+
+
+def _drop_output() -> None:
+    """Or Python would try once more to write it at the end, and print a traceback."""
+    with suppress(OSError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @app.default
@@ -107,7 +135,14 @@ def stream(
 
     out = out_folder(options, config)
     with make_engine(options, config.small) as engine:
-        run(config, out, options.data_dir, options.tensorboard, engine)
+        run(
+            config,
+            out,
+            options.data_dir,
+            options.tensorboard,
+            engine,
+            options.restart,
+        )
 
 
 @app.command
@@ -164,7 +199,7 @@ def proportionality(options: StageOptions = StageOptions()) -> None:
 
     out = out_folder(options, config)
     with make_engine(options, config.small) as engine:
-        run(config, out, options.data_dir, engine)
+        run(config, out, options.data_dir, engine, options.restart)
 
 
 @app.command
@@ -175,7 +210,7 @@ def agent(options: AgentOptions = AgentOptions()) -> None:
 
     out = out_folder(options, config)
     with make_engine(options, config.small) as engine:
-        run(config, out, options.tensorboard, engine)
+        run(config, out, options.tensorboard, engine, options.restart)
 
 
 @app.command
@@ -217,8 +252,9 @@ def sweep(
 
     out = out_folder(options, config, f"sweep-{method}-")
     tries = values, learning_rates
+    told = options.data_dir, options.tensorboard
     with make_engine(options, config.small) as engine:
-        run(config, *tries, out, options.data_dir, options.tensorboard, engine)
+        run(config, *tries, out, *told, engine, options.restart)
 
 
 @app.command
@@ -236,7 +272,7 @@ def report(
     from experiments.reporting.gathering import write_report
     from experiments.reporting.runs import find_runs
 
-    print("wrote", *write_report(out, runs or find_runs(Path("runs"))))
+    print("wrote", *write_report(own_folder(out), runs or find_runs(Path("runs"))))
 
 
 @app.command
@@ -248,7 +284,7 @@ def guide(*, out: Path = Path("guide")) -> None:
     """
     from experiments.guide.page import write_guide
 
-    print("wrote", *write_guide(out))
+    print("wrote", *write_guide(own_folder(out)))
 
 
 @app.command
@@ -271,7 +307,7 @@ def benchmark(
     """
     from experiments.commands.benchmark import run
 
-    run(rounds, torch, largest, only, out)
+    run(rounds, torch, largest, only, own_folder(out))
 
 
 def _run_stages(protocol: str, options: RunOptions) -> None:
@@ -280,7 +316,14 @@ def _run_stages(protocol: str, options: RunOptions) -> None:
 
     out = out_folder(options, config)
     with make_engine(options, config.small) as engine:
-        run(config, out, options.data_dir, options.tensorboard, engine)
+        run(
+            config,
+            out,
+            options.data_dir,
+            options.tensorboard,
+            engine,
+            options.restart,
+        )
 
 
 if __name__ == "__main__":

@@ -9,36 +9,40 @@ import tempfile
 
 from experiments.errors import UserError
 
+UNFINISHED = ".unfinished-"
+"""How a folder's name begins whose files are being written."""
+
 
 def write_files(out: Path, files: Mapping[str, Callable[[Path], object]]) -> list[Path]:
     """Writes files in their order, replacing earlier ones; returns their paths.
 
     Args:
         out: the folder, which is made if need be.
-        files: name → what writes such a file to a path.
+        files: name → what writes such a file to a path; files before it are beside it.
 
     Raises:
         UserError: if the folder cannot be written.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
-        for name, write in files.items():
-            # Whole or not at all, whatever happens on the way.
-            unfinished = out / f".{name.replace('.', '-unfinished.')}"
-            try:
-                write(unfinished)
-                os.replace(unfinished, out / name)
-            finally:
-                unfinished.unlink(missing_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot write to {out}: {error.strerror}") from error
+        # Whole or not at all, whatever happens on the way, and none without the rest.
+        with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=out) as scratch:
+            for name, write in files.items():
+                write(Path(scratch) / name)
+            for name in files:
+                os.replace(Path(scratch) / name, out / name)
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot write to {out}: {reason(error)}") from error
     return [out / name for name in files]
 
 
-def cache_folder() -> Path:
-    """``swr-optax`` under ``XDG_CACHE_HOME``, or under ``~/.cache``."""
-    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(home).expanduser() / "swr-optax"
+def cache_folder() -> Path | None:
+    """``swr-optax`` under ``XDG_CACHE_HOME``, or under ``~/.cache``.
+
+    None if there is no home, as in containers whose user has no name.
+    """
+    home = os.path.expanduser(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+    return None if home.startswith("~") else Path(home) / "swr-optax"
 
 
 def check_writable(out: Path) -> None:
@@ -50,5 +54,10 @@ def check_writable(out: Path) -> None:
     try:
         existing = next(p for p in [out, *out.absolute().parents] if p.exists())
         tempfile.TemporaryDirectory(dir=existing).cleanup()
-    except OSError as error:
-        raise UserError(f"cannot write to {out}: {error.strerror}") from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot write to {out}: {reason(error)}") from error
+
+
+def reason(error: Exception) -> str:
+    """What a system says, without what Python adds."""
+    return str(getattr(error, "strerror", None) or error)

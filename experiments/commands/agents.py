@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 import time
 
@@ -12,14 +13,17 @@ from rich.console import Console
 from experiments.agents.agent_loop import run_agents
 from experiments.agents.config import AgentConfig
 from experiments.agents.records import LevelRecord
+from experiments.commands.folder import alone_in, finished_rows
 from experiments.commands.live_table import LiveTable, Shown
-from experiments.commands.tensorboard import event_files
+from experiments.commands.tensorboard import EventFiles, event_files
 from experiments.files import check_writable
 from experiments.reporting.run_files import tasks_table, write_run
+from experiments.reporting.runs import read_run
 from experiments.reporting.verdict import verdict
 from experiments.training.checkpoint import Checkpoints
 from experiments.training.compiled import keep_compiled_programs
 from experiments.training.engine import Engine, run_here
+from experiments.training.stopping import saving_first
 
 
 def run(
@@ -27,19 +31,37 @@ def run(
     out: Path,
     tensorboard: bool,
     engine: Engine = run_here,
+    restart: bool = False,
 ) -> None:
     """Runs agents, prints who keeps learning and writes the run's folder.
 
+    What the folder has already is not run again, unless that is wanted.
+
     Raises:
-        UserError: if gymnax is missing or the folder cannot be written.
+        UserError: if the folder cannot be written.
     """
     check_writable(out)
     events = event_files(out, tensorboard)
+    with alone_in(out):
+        rows = None if restart else finished_rows(out, config.to_json())
+        if rows is None:
+            _learn(config, out, events, engine, restart)
+        else:
+            _show(config, rows)
+
+
+def _learn(
+    config: AgentConfig,
+    out: Path,
+    events: AbstractContextManager[EventFiles | None],
+    engine: Engine,
+    restart: bool,
+) -> None:
     keep_compiled_programs()
     began = time.perf_counter()
-    checkpoints = Checkpoints(out / "checkpoint", config.to_json())
-    console = Console(stderr=True)
-    with LiveTable(console, shown(config)) as table, events as files_of_events:
+    checkpoints = Checkpoints(out / "checkpoint", config.to_json(), restart)
+    live = LiveTable(Console(stderr=True), shown(config))
+    with saving_first(), live as table, events as files_of_events:
 
         def tick(records: Sequence[LevelRecord]) -> None:
             table.add(records)
@@ -47,15 +69,17 @@ def run(
                 files_of_events.add(records)
 
         records = run_agents(config, tick, checkpoints, engine)
-    rows = [record.row() for record in records]
-    files = write_run(out, config, rows)
+    files = write_run(out, config, [record.row() for record in records])
     checkpoints.remove()
-    frame = pd.DataFrame(rows)
+    _show(config, read_run(out).metrics)
+    print(f"{time.perf_counter() - began:.0f} s; wrote", *files)
+
+
+def _show(config: AgentConfig, frame: pd.DataFrame) -> None:
     coefficients = {method: config.coefficient(method) for method in config.methods}
     console = Console()
     console.print(tasks_table(frame, coefficients))
     console.print(f"\n{verdict(frame)}\n", markup=False, highlight=False)
-    print(f"{time.perf_counter() - began:.0f} s; wrote", *files)
 
 
 def shown(config: AgentConfig) -> Shown:

@@ -46,6 +46,7 @@ class ComparisonOptions:
         seeds: how many
         out: folder for the results, replacing earlier ones
             (runs/PROTOCOL-DATASET-MODEL)
+        restart: throw away what the folder has of this run or of an unfinished other
         tensorboard: write event files as well
         cluster: hand the lanes of the run, each a seed with a coefficient, to a Ray
             cluster: auto, local or HOST:PORT (pip install 'swr-optax[cluster]')
@@ -61,6 +62,7 @@ class ComparisonOptions:
     profile: Literal["quick", "paper"] | None = None
     seeds: int | None = None
     out: Path | None = None
+    restart: Flag = False
     tensorboard: Flag = False
     cluster: str | None = None
     lane_cpus: float | None = None
@@ -277,9 +279,18 @@ def out_folder(
     if options.out is None:
         name = f"{prefix}{config.protocol}-{config.dataset}-{config.model}"
         return Path("runs") / name
-    if not str(options.out).strip(". "):
+    return own_folder(options.out)
+
+
+def own_folder(out: Path) -> Path:
+    """A folder that a user has named.
+
+    Raises:
+        UserError: if it has no name.
+    """
+    if not str(out).strip(". ") or "\0" in str(out):
         raise UserError("--out must name a folder of its own, such as runs/mine")
-    return options.out
+    return out
 
 
 def make_engine(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 import sys
 import time
 
 from rich.console import Console
 
+from experiments.commands.folder import alone_in, finished_rows
 from experiments.commands.progress import Progress
-from experiments.commands.tensorboard import event_files
+from experiments.commands.tensorboard import EventFiles, event_files
 from experiments.data import Dataset, load_dataset
 from experiments.files import check_writable
 from experiments.methods.coefficients import in_words
@@ -18,9 +20,11 @@ from experiments.protocols.config import Config
 from experiments.protocols.records import Record
 from experiments.protocols.stage_loop import epochs_of, run_protocol
 from experiments.reporting.run_files import summary_table, write_run
+from experiments.reporting.runs import read_run
 from experiments.training.checkpoint import Checkpoints
 from experiments.training.compiled import keep_compiled_programs
 from experiments.training.engine import Engine, run_here
+from experiments.training.stopping import saving_first
 
 
 def run(
@@ -29,8 +33,11 @@ def run(
     data_dir: str | None,
     tensorboard: bool,
     engine: Engine = run_here,
+    restart: bool = False,
 ) -> None:
     """Runs a configuration, prints its table and writes its folder.
+
+    What the folder has already is not run again, unless that is wanted.
 
     Raises:
         UserError: if the data cannot be had or the folder not be written, or if
@@ -38,12 +45,28 @@ def run(
     """
     check_writable(out)
     events = event_files(out, tensorboard)
+    with alone_in(out):
+        rows = None if restart else finished_rows(out, config.to_json())
+        if rows is None:
+            _train(config, out, data_dir, events, engine, restart)
+        else:
+            Console().print(summary_table(config, rows))
+
+
+def _train(
+    config: Config,
+    out: Path,
+    data_dir: str | None,
+    events: AbstractContextManager[EventFiles | None],
+    engine: Engine,
+    restart: bool,
+) -> None:
     dataset = prepare(config, data_dir)
     name_defaults(config)
     start = time.perf_counter()
-    checkpoints = Checkpoints(out / "checkpoint", config.to_json())
+    checkpoints = Checkpoints(out / "checkpoint", config.to_json(), restart)
     progress = Progress(Console(stderr=True), epochs_of(config))
-    with progress, events as files_of_events:
+    with saving_first(), progress, events as files_of_events:
 
         def tick(records: Sequence[Record]) -> None:
             done = sum(1 for record in records if record.epoch)
@@ -53,9 +76,10 @@ def run(
 
         records = run_protocol(config, dataset, tick, checkpoints, engine)
 
-    files = write_run(out, config, [record.row() for record in records])
+    rows = [record.row() for record in records]
+    files = write_run(out, config, rows)
     checkpoints.remove()
-    Console().print(summary_table(config, records))
+    Console().print(summary_table(config, read_run(out).metrics))
     print(f"{time.perf_counter() - start:.0f} s; wrote", *files)
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import functools
+import json
 from pathlib import Path
+import sys
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +22,7 @@ from experiments.agents.agent_loop import run_jobs as run_agent_jobs
 from experiments.agents.config import AGENT, AgentConfig
 from experiments.agents.records import LevelRecord
 from experiments.commands import agents, stages, streams
+from experiments.commands.folder import alone_in
 from experiments.commands.progress import Progress
 from experiments.commands.tensorboard import event_writer
 from experiments.data import Dataset
@@ -35,10 +38,11 @@ from experiments.protocols.stream_loop import run_jobs
 from experiments.protocols.streams import STREAMS
 from experiments.reporting.drawing.plane import draw_plane
 from experiments.reporting.naming import digits
-from experiments.training.checkpoint import Checkpoints
+from experiments.training.checkpoint import Checkpoints, differences
 from experiments.training.compiled import keep_compiled_programs
 from experiments.training.engine import Engine, run_here
 from experiments.training.lanes import Job, Member
+from experiments.training.stopping import saving_first
 
 HELD_OUT = 0.1
 """Fraction of the training images on which the paper's protocols are compared."""
@@ -52,6 +56,9 @@ otherwise."""
 
 Histories = list[list[Any]]
 """The records of each seed."""
+
+Compare = Callable[[Sequence["Point"], Checkpoints, Engine], list[Histories]]
+"""What runs points; the histories of each."""
 
 
 class Point(NamedTuple):
@@ -74,11 +81,13 @@ def run(
     data_dir: str | None,
     tensorboard: bool,
     engine: Engine = run_here,
+    restart: bool = False,
 ) -> None:
     """Compares coefficients and rates, then runs the best.
 
-    Writes ``sweep.csv`` into the folder, with all evaluations, ``map.png`` if two
-    things were varied, and the best one's run into ``best`` below it.
+    Writes ``sweep.csv`` into the folder, with all evaluations, ``sweep.json`` with
+    the score of each, ``map.png`` if two things were varied, and the best one's run
+    into ``best`` below it. What is there already is not run again.
 
     Args:
         config: of the run.
@@ -89,6 +98,7 @@ def run(
         data_dir: of TFDS.
         tensorboard: whether the best run writes event files.
         engine: what works on all of it.
+        restart: whether what is there already is run again.
 
     Raises:
         UserError: if there is nothing to find, the data cannot be had or the folder
@@ -99,13 +109,65 @@ def run(
     if tensorboard:
         event_writer()  # To fail before the sweep rather than after it.
     check_writable(out)
-    compare = _comparing(config, data_dir)
-    identity = f"{config.to_json()} {points}"
-    checkpoints = Checkpoints(out / "checkpoint", identity)
-    histories = compare(points, checkpoints, engine)
+    tried = [f"{coefficient} at {rate}" for coefficient, rate in points]
+    identity = json.dumps({**json.loads(config.to_json()), "tried": tried})
+    with alone_in(out):
+        scores = None if restart else finished_scores(out, identity)
+        checkpoints = None
+        if scores is None:
+            compare = _comparing(config, data_dir)
+            checkpoints = Checkpoints(out / "checkpoint", identity, restart)
+            scores = _compare(
+                config, compare, points, out, identity, checkpoints, engine
+            )
+        # What diverges is the worst.
+        best = int(np.argmax(np.nan_to_num(scores.mean(axis=1), nan=-np.inf)))
+        Console().print(_table(config, points, scores, best))
+        coefficient, rate = points[best]
+        chosen = dataclasses.replace(
+            config,
+            coefficients={} if coefficient is None else {method: coefficient},
+            learning_rates={method: rate},
+        )
+        if isinstance(chosen, AgentConfig):
+            agents.run(chosen, out / "best", tensorboard, engine, restart)
+        else:
+            command = streams.run if chosen.is_stream else stages.run
+            command(chosen, out / "best", data_dir, tensorboard, engine, restart)
+        if checkpoints is not None:  # Not before, or all would be compared again.
+            checkpoints.remove()
+
+
+def finished_scores(out: Path, identity: str) -> np.ndarray | None:
+    """Scores of a sweep that a folder has already, which is said; else None."""
+    if (out / "checkpoint").exists():
+        return None
+    try:
+        there = json.loads((out / "sweep.json").read_text(encoding="utf-8"))
+        if there["run"] != json.loads(identity):
+            changes = differences(json.dumps(there["run"]), identity)
+            print(f"the sweep in {out} will be replaced ({changes})", file=sys.stderr)
+            return None
+        scores = np.array(there["scores"], float)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    print(f"{out} has this sweep already: --restart runs it again", file=sys.stderr)
+    return scores
+
+
+def _compare(
+    config: Config | AgentConfig,
+    compare: Compare,
+    points: Sequence[Point],
+    out: Path,
+    identity: str,
+    checkpoints: Checkpoints,
+    engine: Engine,
+) -> np.ndarray:
+    """Runs each point for each seed and writes the files; scores, (points, seeds)."""
+    with saving_first():
+        histories = compare(points, checkpoints, engine)
     scores = np.array([[score(of_seed) for of_seed in found] for found in histories])
-    # What diverges is the worst.
-    best = int(np.argmax(np.nan_to_num(scores.mean(axis=1), nan=-np.inf)))
     rows = [
         row_of(record, point)
         for point, found in zip(points, histories, strict=True)
@@ -113,29 +175,20 @@ def run(
         for record in of_seed
     ]
     plane = [(point.coefficient, point.rate) for point in points]
-    files = {"sweep.csv": lambda path: write_rows(path, rows)}
-    drawing = draw_plane(f"{method}, {config.protocol}", plane, scores.mean(axis=1))
+    told = json.dumps({"run": json.loads(identity), "scores": scores.tolist()})
+    files = {
+        "sweep.csv": lambda path: write_rows(path, rows),
+        "sweep.json": lambda path: path.write_text(told, encoding="utf-8"),
+    }
+    title = f"{config.methods[0]}, {config.protocol}"
+    drawing = draw_plane(title, plane, scores.mean(axis=1))
     if drawing is not None:
         files["map.png"] = lambda path: drawing.savefig(path, dpi=160)
     print("wrote", *write_files(out, files))
-    Console().print(_table(config, points, scores, best))
-    coefficient, rate = points[best]
-    chosen = dataclasses.replace(
-        config,
-        coefficients={} if coefficient is None else {method: coefficient},
-        learning_rates={method: rate},
-    )
-    if isinstance(chosen, AgentConfig):
-        agents.run(chosen, out / "best", tensorboard, engine)
-    else:
-        command = streams.run if chosen.is_stream else stages.run
-        command(chosen, out / "best", data_dir, tensorboard, engine)
-    checkpoints.remove()  # Not before, or the best run stopped would mean all again.
+    return scores
 
 
-def _comparing(
-    config: Config | AgentConfig, data_dir: str | None
-) -> Callable[[Sequence[Point], Checkpoints, Engine], list[Histories]]:
+def _comparing(config: Config | AgentConfig, data_dir: str | None) -> Compare:
     """What compares points, once it has what it compares them on."""
     if isinstance(config, AgentConfig):
         keep_compiled_programs()

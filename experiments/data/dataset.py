@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.data.sources import Source
+from experiments.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,14 +31,23 @@ class Dataset:
     test_labels: np.ndarray
 
     def subset(self, train: int | None, test: int | None) -> Dataset:
-        """So many images of each split, the same ones each time; None means all."""
+        """So many images of each split, the same ones each time; None means all.
 
-        def some(size: int, wanted: int | None) -> np.ndarray:
+        Raises:
+            UserError: if there are not so many.
+        """
+
+        def some(name: str, size: int, wanted: int | None) -> np.ndarray:
+            if wanted is not None and wanted > size:
+                raise UserError(
+                    f"{name} {wanted} are more than the {size} that there are: give a"
+                    f" smaller --{name.replace('_', '-')}"
+                )
             chosen = np.random.default_rng(0).permutation(size)[:wanted]
             return np.sort(chosen)
 
-        training = some(len(self.train_labels), train)
-        testing = some(len(self.test_labels), test)
+        training = some("train_images", len(self.train_labels), train)
+        testing = some("test_images", len(self.test_labels), test)
         return dataclasses.replace(
             self,
             train_images=self.train_images[training],

@@ -5,20 +5,21 @@ TFDS sets are read without TensorFlow and decoded once into plain arrays.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import hashlib
 import importlib.util
 import logging
 import os
 from pathlib import Path
+import re
 import sys
-import tempfile
 from typing import Any
 import urllib.error
 import urllib.request
 
 import numpy as np
 
+from experiments.data.cache import Arrays, cached
 from experiments.data.dataset import Dataset
 from experiments.data.sources import SOURCES, Source
 from experiments.errors import UserError
@@ -37,7 +38,7 @@ def load_dataset(name: str, data_dir: str | None = None) -> Dataset:
             TFDS's own default.
 
     Raises:
-        UserError: if the set is neither prepared there nor can be.
+        UserError: if the set is neither prepared there nor can be, or is damaged.
     """
     source = SOURCES[name]
     if name == "bits":
@@ -46,8 +47,10 @@ def load_dataset(name: str, data_dir: str | None = None) -> Dataset:
     if source.download is None:
         return Dataset(source, **_digits())
     root = Path(
-        data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-    ).expanduser()
+        os.path.expanduser(
+            data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+        )
+    )
     prepared = _prepared(root, name) or _prepare(root, name, source.download)
     return Dataset(source, **_cached(prepared, name, source))
 
@@ -71,12 +74,29 @@ def _digits() -> Mapping[str, np.ndarray]:
 
 
 def _prepared(root: Path, name: str) -> Path | None:
-    """Folder of the newest version that TFDS has prepared."""
+    """Folder of the newest version that TFDS has prepared.
+
+    Raises:
+        UserError: if it cannot be looked for.
+    """
 
     def version(folder: Path) -> tuple[int, ...]:
-        return tuple(int(part) for part in folder.name.split(".") if part.isdigit())
+        return tuple(int(part) for part in folder.name.split("."))
 
-    folders = [info.parent for info in root.glob(f"{name}/*/dataset_info.json")]
+    try:
+        folders = [
+            folder
+            for folder in (root / name).iterdir()
+            # What TFDS has not finished has another name.
+            if re.fullmatch(r"\d+\.\d+\.\d+", folder.name)
+            and (folder / "dataset_info.json").exists()
+        ]
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise UserError(f"cannot read {error.filename}: {error.strerror}") from None
+    except ValueError as error:  # A path that no system takes.
+        raise UserError(f"--data-dir {str(root)!r} is no path: {error}") from None
     return max(folders, key=version, default=None)
 
 
@@ -113,51 +133,61 @@ def _prepare(root: Path, name: str, address: str) -> Path:
     return Path(builder.data_dir)
 
 
-def _cached(prepared: Path, name: str, source: Source) -> Mapping[str, np.ndarray]:
+def _cached(prepared: Path, name: str, source: Source) -> Arrays:
     """Decoded arrays of a prepared set, from the cache if they are there."""
-    info = (prepared / "dataset_info.json").read_bytes()
-    digest = hashlib.sha256(info).hexdigest()[:12]
-    folder = cache_folder() / f"{name}-{prepared.name}-{digest}"
-    if folder.is_dir():
-        return {
-            file.stem: np.load(file, allow_pickle=False)
-            for file in sorted(folder.glob("*.npy"))
-        }
-    print(f"decoding {name} once, into {folder}", file=sys.stderr)
-    arrays = _decode(prepared, source)
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-            complete = Path(scratch) / "complete"
-            complete.mkdir()
-            for part, array in arrays.items():
-                np.save(complete / f"{part}.npy", array)
-            # Other runs see the whole cache or none of it.
-            complete.rename(folder)
+        info = (prepared / "dataset_info.json").read_bytes()
     except OSError as error:
-        if not folder.is_dir():  # Else another run was faster.
-            print(f"{name} stays uncached: {error}", file=sys.stderr)
-    return arrays
+        raise UserError(f"cannot read {error.filename}: {error.strerror}") from None
+    digest = hashlib.sha256(info).hexdigest()[:12]
+    caches = cache_folder()
+    folder = caches and caches / f"{name}-{prepared.name}-{digest}"
+    return cached(folder, name, lambda: _decode(prepared, name, source))
 
 
-def _decode(prepared: Path, source: Source) -> dict[str, np.ndarray]:
+def _decode(prepared: Path, name: str, source: Source) -> Arrays:
+    """All images and labels.
+
+    Raises:
+        UserError: if they cannot be read, or are not the data set's.
+    """
     import tensorflow_datasets as tfds
 
     # Or it recommends OpenCV, which saves seconds, once.
     logging.getLogger("absl").setLevel(logging.ERROR)
-    arrays: dict[str, Any] = {}
+    arrays: dict[str, np.ndarray] = {}
+    again = "prepare it again with file_format='array_record'"
     try:
         builder = tfds.builder_from_directory(prepared)
         for part, split in zip(("train", "test"), source.splits, strict=True):
             examples = list(builder.as_data_source(split))
-            arrays[f"{part}_images"] = np.stack([e["image"] for e in examples])
-            arrays[f"{part}_labels"] = np.array(
-                [e["label"] for e in examples], np.int32
-            )
+            images, labels = ([e[key] for e in examples] for key in ("image", "label"))
+            wrong = _misfit(images, labels, builder.info.splits[split], source)
+            if wrong:
+                raise UserError(f"{prepared} is no whole {name} ({wrong}): {again}")
+            arrays[f"{part}_images"] = np.stack(images)
+            arrays[f"{part}_labels"] = np.array(labels, np.int32)
+    except UserError:
+        raise
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error) else repr(error)
-        raise UserError(
-            f"{prepared} cannot be read ({reason}): prepare it again with"
-            " file_format='array_record'"
-        ) from error
+        raise UserError(f"{prepared} cannot be read ({reason}): {again}") from error
     return arrays
+
+
+def _misfit(
+    images: Sequence[np.ndarray], labels: Sequence[Any], split: Any, source: Source
+) -> str:
+    """What is wrong with a split, or nothing."""
+    if len(images) != split.num_examples or not images:
+        return f"{split.name} has {len(images)} of {split.num_examples} images"
+    for i, (image, label) in enumerate(zip(images, labels, strict=True)):
+        if image.shape != source.shape or image.dtype != np.uint8:
+            found, wanted = ("×".join(map(str, s)) for s in (image.shape, source.shape))
+            return f"image {i} of {split.name} is {found} {image.dtype}, not {wanted}"
+        if not 0 <= label < source.classes:
+            return (
+                f"label {i} of {split.name} is {label}, not from 0 to"
+                f" {source.classes - 1}"
+            )
+    return ""

@@ -14,16 +14,20 @@ from experiments.files import write_files
 from experiments.methods.coefficients import Coefficient, in_words
 from experiments.protocols.comparison import Comparison
 from experiments.protocols.config import Config
-from experiments.protocols.records import Record, write_rows
+from experiments.protocols.records import write_rows
 from experiments.reporting import tables
 from experiments.reporting.collection import collect
 from experiments.reporting.drawing import plots
 from experiments.reporting.naming import label, task, title
 
 
-def summary_table(config: Config, records: Sequence[Record]) -> Table:
-    """The ranking of a run in stages: means ± standard deviations over seeds."""
-    frame = pd.DataFrame([record.row() for record in records])
+def summary_table(config: Config, frame: pd.DataFrame) -> Table:
+    """The ranking of a run in stages: means ± standard deviations over seeds.
+
+    Args:
+        config: of the run.
+        frame: rows of ``metrics.csv``.
+    """
     coefficients = {method: config.coefficient(method) for method in config.methods}
     return _for_terminal(
         f"{config.protocol}, {config.dataset}, {config.model}: {_size(config)}",
@@ -51,13 +55,18 @@ def tasks_table(
     )
 
 
-def proportionality_table(config: Config, rows: Sequence[Mapping[str, Any]]) -> Table:
-    """Mean ± standard deviation over seeds for each ratio, biases and time."""
+def proportionality_table(config: Config, frame: pd.DataFrame) -> Table:
+    """Mean ± standard deviation over seeds for each ratio, biases and time.
+
+    Args:
+        config: of the run.
+        frame: rows of ``metrics.csv``.
+    """
     name = label(config.methods[0])
     return _for_terminal(
         "test accuracy after scaling once with biases rescaled or kept,"
         f" {config.dataset}, {config.model}, {name}: {_size(config)}",
-        tables.proportionality(pd.DataFrame(rows).assign(finished=True, name=name)),
+        tables.proportionality(frame.assign(finished=True, name=name)),
     )
 
 
@@ -74,14 +83,14 @@ def write_run(
         {
             "config.json": lambda path: path.write_text(config.to_json()),
             "metrics.csv": lambda path: write_rows(path, rows),
-            "figure.png": lambda path: _draw(path, out),
+            "figure.png": _draw,
         },
     )
 
 
-def _draw(path: Path, out: Path) -> None:
-    """The figure of the run in a folder."""
-    rows = collect([out]).rows
+def _draw(path: Path) -> None:
+    """The figure of the run beside it."""
+    rows = collect([path.parent]).rows
     figure = plots.draw(rows)
     if figure is not None:
         protocol, dataset, model = rows[["protocol", "dataset", "model"]].iloc[0]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+import contextlib
 import dataclasses
 import hashlib
 import json
 import os
 from pathlib import Path
 import shutil
+import sys
 import time
 from typing import Any, Protocol, TypeVar
 
@@ -17,10 +19,17 @@ import jax
 import jax.numpy as jnp
 
 from experiments.errors import UserError
+from experiments.training import stopping
 from experiments.training.lanes import Job
 
 SECONDS_BETWEEN = 20.0
 """Training between two saves, at least: saving must not cost what it can save."""
+
+FORMAT = 2
+"""Of what is saved. The first had no checksums."""
+
+HEAD = f"swr-optax checkpoint {FORMAT}\n".encode()
+"""At the beginning of a lane's file; then its checksum, then the lane."""
 
 State = TypeVar("State")
 Progress = TypeVar("Progress")
@@ -35,29 +44,35 @@ class Checkpoints:
 
     Args:
         folder: where; it holds one run's checkpoint at a time.
-        identity: what the run is determined by; a checkpoint of any other is
-            thrown away.
+        identity: what the run is determined by; JSON, if differences are to be named.
+        restart: whether a checkpoint that is there is thrown away.
 
     Raises:
-        UserError: if the folder holds something else.
+        UserError: if the folder holds another run's checkpoint or something else, or
+            cannot be written.
     """
 
-    def __init__(self, folder: Path, identity: str) -> None:
+    def __init__(self, folder: Path, identity: str, restart: bool = False) -> None:
         self.folder = folder
         self.seconds = SECONDS_BETWEEN
-        marker = folder / "run.json"
-        content = identity.encode()
-        if marker.is_file() and marker.read_bytes() == content:
-            return
-        if marker.is_file():
-            self.remove()
-        elif folder.exists() and any(folder.iterdir()):
-            raise UserError(
-                f"{folder} holds no checkpoint of ours: remove it, or choose another"
-                " --out"
-            )
-        folder.mkdir(parents=True, exist_ok=True)
-        marker.write_bytes(content)
+        marker = File(folder / "run.json")
+        try:
+            shutil.rmtree(self._removed, ignore_errors=True)
+            if restart and marker.path.is_file():
+                self.remove()
+            if marker.path.is_file():
+                self._go_on(marker.path, identity)
+                return
+            there = list(folder.iterdir()) if folder.exists() else []
+            if there not in ([], [marker.unfinished]):
+                raise UserError(
+                    f"{folder} holds no checkpoint of ours: remove it, or choose"
+                    " another --out"
+                )
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"cannot use {folder}: {error.strerror}") from error
+        marker.replace(json.dumps({"format": FORMAT, "run": identity}).encode())
 
     def file(self, job: Job) -> File:
         """Of the part of a run that some members of a method are."""
@@ -66,8 +81,41 @@ class Checkpoints:
         return File(self.folder / f"{job.method}-{digest[:16]}.msgpack")
 
     def remove(self) -> None:
-        """Throws everything away."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Throws everything away, at once: half of a checkpoint would be none."""
+        with contextlib.suppress(FileNotFoundError):
+            self.folder.rename(self._removed)
+        shutil.rmtree(self._removed, ignore_errors=True)
+
+    @property
+    def _removed(self) -> Path:
+        return self.folder.with_name(f".{self.folder.name}-removed")
+
+    def _go_on(self, marker: Path, identity: str) -> None:
+        """Refuses another run's checkpoint; says what is there of this one's."""
+        otherwise = "choose another --out, or throw it away with --restart"
+        try:
+            saved = json.loads(marker.read_bytes())
+            number, run = saved.get("format", 1), str(saved.get("run"))
+        except (ValueError, AttributeError, RecursionError):
+            raise UserError(f"{marker} is damaged: {otherwise}") from None
+        if number != FORMAT:
+            raise UserError(
+                f"{self.folder} holds an unfinished run in format {number}, and this"
+                f" version reads {FORMAT} only: {otherwise}"
+            )
+        if run != identity:
+            raise UserError(
+                f"{self.folder} holds an unfinished run of another configuration"
+                f" ({differences(run, identity)}): give its own options again to go"
+                f" on, {otherwise}"
+            )
+        files = {File(p.with_suffix(".msgpack")) for p in self.folder.iterdir()} - {
+            File(marker.with_suffix(".msgpack"))
+        }
+        whole = sum(file.read() is not None for file in sorted(files, key=str))
+        if whole:
+            count = f"{whole} part" if whole == 1 else f"{whole} parts"
+            print(f"resumed: {self.folder} has {count} of the run", file=sys.stderr)
 
 
 class Storage(Protocol):
@@ -86,7 +134,7 @@ class Storage(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class File:
-    """A storage that is a file here.
+    """A storage that is a file here, with the one before it beside it.
 
     Attributes:
         path: of the file.
@@ -97,18 +145,119 @@ class File:
     def __str__(self) -> str:
         return str(self.path)
 
+    @property
+    def before(self) -> Path:
+        """What the file was before it was written last."""
+        return self.path.with_suffix(".before")
+
+    @property
+    def unfinished(self) -> Path:
+        """What the file will be."""
+        return self.path.with_suffix(".unfinished")
+
     def read(self) -> bytes | None:
-        """See :class:`Storage`."""
-        return self.path.read_bytes() if self.path.is_file() else None
+        """What was written last, or before it if that is damaged, which is said."""
+        newest = _whole(self.path)
+        if newest is not None or not (self.path.exists() or self.before.exists()):
+            return newest
+        earlier = _whole(self.before)
+        reason = "is damaged" if self.path.exists() else "is missing"
+        if earlier is not None:
+            os.replace(self.before, self.path)
+            then = "going on from the save before it"
+        else:
+            reason += ", and no save before it is whole"
+            then = "its part of the run starts anew"
+            self.path.unlink(missing_ok=True)
+            self.before.unlink(missing_ok=True)
+        print(f"{self.path} {reason}: {then}", file=sys.stderr)
+        return earlier
 
     def write(self, content: bytes) -> None:
         """See :class:`Storage`."""
-        unfinished = self.path.with_suffix(".unfinished")
+        self.replace(HEAD, hashlib.sha256(content).digest(), content)
+
+    def replace(self, *parts: bytes) -> None:
+        """Writes bytes as they are, and keeps those that were there.
+
+        Raises:
+            UserError: if that cannot be.
+        """
         try:
-            unfinished.write_bytes(content)
-            os.replace(unfinished, self.path)
+            with self.unfinished.open("wb") as file:
+                file.writelines(parts)
+                file.flush()
+                os.fsync(file.fileno())  # Or the name might come before the bytes.
+            if self.path.exists():
+                _keep(self.path, self.before)
+            os.replace(self.unfinished, self.path)
         except OSError as error:
             raise UserError(f"cannot write {self.path}: {error.strerror}") from error
+
+
+def _keep(path: Path, before: Path) -> None:
+    """Gives a file a second name, so that at no moment there is none."""
+    before.unlink(missing_ok=True)
+    try:
+        os.link(path, before)
+    except OSError:  # Not every file system has links.
+        os.replace(path, before)
+
+
+def _whole(path: Path) -> bytes | None:
+    """What was saved in a file, if all of it is there as it was written."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    start = len(HEAD) + hashlib.sha256().digest_size
+    saved = content[start:]
+    head = HEAD + hashlib.sha256(saved).digest()
+    return saved if content[:start] == head else None
+
+
+def differences(before: str, now: str) -> str:
+    """In which fields two configurations differ, in words.
+
+    Args:
+        before: JSON of an object, or any other text.
+        now: the same.
+
+    >>> differences('{"epochs": 100, "seeds": 5}', '{"epochs": 10, "seeds": 5}')
+    'epochs 100 → 10'
+    """
+    try:
+        fields = [dict(_flat("", json.loads(text))) for text in (before, now)]
+    except (ValueError, AttributeError, RecursionError):
+        return "of another kind"
+    old, new = fields
+    found = {
+        name: f"{name} {old.get(name, 'none')} → {new.get(name, 'none')}"
+        for name in old | new
+        if old.get(name, "none") != new.get(name, "none")
+    }
+    # What follows from other fields is said only if there is nothing else to say.
+    said = [x for name, x in found.items() if name not in ("profile", "stages")]
+    said = said or list(found.values()) or ["another order of fields"]
+    more = f" and {len(said) - MOST_NAMED} more" if len(said) > MOST_NAMED else ""
+    return ", ".join(said[:MOST_NAMED]) + more
+
+
+MOST_NAMED = 8
+"""Differences; a line is to stay one that is read."""
+
+
+def _flat(name: str, value: Any) -> Iterator[tuple[str, str]]:
+    """Fields of an object and of objects in it: ``versions.jax``."""
+    if isinstance(value, dict) or not name:
+        for key, inner in value.items():
+            yield from _flat(f"{name}.{key}" if name else key, inner)
+    elif isinstance(value, list):
+        yield name, " ".join(map(str, value))
+    else:
+        yield name, "none" if value is None else str(value)
 
 
 class Lane:
@@ -135,8 +284,10 @@ class Lane:
                 been through JSON.
 
         Raises:
-            UserError: if the file is damaged.
+            UserError: if what was saved does not fit.
+            Stopped: if the run is to end.
         """
+        stopping.raise_if_asked()  # Before anything long is compiled.
         content = self._storage.read()
         if content is None:
             return None
@@ -144,16 +295,17 @@ class Lane:
             saved = serialization.msgpack_restore(content)
             progress = read(json.loads(saved["progress"]))
             arrays = serialization.from_state_dict(_as_arrays(state), saved["state"])
+            jax.tree.map(_check_fits, arrays, _as_arrays(state))
             return _with_keys(arrays, state), progress
         except (ValueError, TypeError, KeyError) as error:
             raise UserError(
-                f"{self._storage} is damaged: delete it, and its part of the run"
-                " starts anew"
+                f"{self._storage} does not fit this run: choose another --out, or"
+                " throw it away with --restart"
             ) from error
 
     def is_due(self) -> bool:
-        """Whether it is long enough ago that something was saved."""
-        return time.perf_counter() - self._saved > self._seconds
+        """Whether it is time to save; it is when the run is to end."""
+        return stopping.is_asked() or time.perf_counter() - self._saved > self._seconds
 
     def save(self, state: Any, progress: Mapping[str, Any]) -> None:
         """Saves, whole or not at all.
@@ -164,6 +316,7 @@ class Lane:
 
         Raises:
             UserError: if that cannot be written.
+            Stopped: afterwards, if the run is to end.
         """
         content = serialization.msgpack_serialize(
             {
@@ -173,6 +326,12 @@ class Lane:
         )
         self._storage.write(content)
         self._saved = time.perf_counter()
+        stopping.raise_if_asked()
+
+
+def _check_fits(array: Any, like: Any) -> None:
+    if array.shape != like.shape or array.dtype != like.dtype:
+        raise ValueError(f"{array.shape} {array.dtype} for {like.shape} {like.dtype}")
 
 
 def _is_key(leaf: Any) -> bool:

@@ -24,6 +24,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from threadpoolctl import threadpool_limits
 
 from experiments.errors import UserError
+from experiments.training import stopping
 from experiments.training.checkpoint import Checkpoints, File, Lane
 from experiments.training.compiled import keep_compiled_programs
 from experiments.training.engine import Done, Result, Run, Tick
@@ -132,6 +133,7 @@ class Cluster:
         results: dict[Any, Result] = {}
         try:
             while waiting:
+                stopping.raise_if_asked()  # What the desk has is saved.
                 finished, waiting = ray.wait(waiting, timeout=SECONDS)
                 for i, start, done in _get(desk.take.remote()):
                     # A lane that was lost tells again what it does again.

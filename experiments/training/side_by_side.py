@@ -11,6 +11,8 @@ from typing import ParamSpec, TypeVar
 import jax
 from threadpoolctl import threadpool_limits
 
+from experiments.training import stopping
+
 P = ParamSpec("P")
 Lane = TypeVar("Lane")
 Result = TypeVar("Result")
@@ -26,7 +28,8 @@ def run_side_by_side(
     Args:
         work: what to do with a lane; it calls the second argument now and then,
             which raises :class:`concurrent.futures.CancelledError` once another
-            lane has failed.
+            lane has failed, and :class:`experiments.training.stopping.Stopped` when
+            a signal asked for it one call ago.
         lanes: what to work on.
         tick: what that second argument does.
 
@@ -35,10 +38,20 @@ def run_side_by_side(
     """
     stop = threading.Event()
 
-    def tick_unless_stopped(*args: P.args, **kwargs: P.kwargs) -> None:
-        if stop.is_set():
-            raise CancelledError
-        tick(*args, **kwargs)
+    def work_unless_stopped(lane: Lane) -> Result:
+        asked = False
+
+        def tick_unless_stopped(*args: P.args, **kwargs: P.kwargs) -> None:
+            nonlocal asked
+            if stop.is_set():
+                raise CancelledError
+            tick(*args, **kwargs)
+            if asked:  # And the lane had no place to be saved at since.
+                stopping.raise_if_asked()
+            asked = stopping.is_asked()
+
+        stopping.raise_if_asked()
+        return work(lane, tick_unless_stopped)
 
     # On cores that lanes keep busy, BLAS's threads wait for each other: a singular
     # value decomposition then takes a second instead of a millisecond.
@@ -47,7 +60,10 @@ def run_side_by_side(
         ThreadPoolExecutor(max(os.cpu_count() or 1, jax.local_device_count())) as pool,
     ):
         try:
-            return list(pool.map(lambda lane: work(lane, tick_unless_stopped), lanes))
+            return list(pool.map(work_unless_stopped, lanes))
+        except stopping.Stopped:  # Each lane saves itself first.
+            pool.shutdown(cancel_futures=True)
+            raise
         except BaseException:
             stop.set()
             pool.shutdown(cancel_futures=True)

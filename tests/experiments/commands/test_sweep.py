@@ -67,7 +67,11 @@ def test_it_picks_the_best_and_then_tests_it_with_all_training_images(tmp_path, 
     assert {row["seed"] for row in table} == {"0", "1"}
     # 270 images in 5 batches while comparing, 300 also in 5: count epochs' ends.
     assert table[-1]["step"] == str(5 * CONFIG.epochs)
-    assert {p.name for p in (tmp_path / "out").iterdir()} == {"sweep.csv", "best"}
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {
+        "sweep.csv",
+        "sweep.json",
+        "best",
+    }
     (line,) = [
         x for x in capsys.readouterr().out.splitlines() if "best" in x and "│" in x
     ]
@@ -205,7 +209,7 @@ def test_a_stream_is_compared_on_seeds_of_its_own(tmp_path, monkeypatch):
     assert main(["sweep", "swr", *arguments, *small, "--rates", "1e-2"]) == 0
     out = tmp_path / "runs" / "sweep-swr-random-labels-digits-mlp"
     # One rate and one coefficient: there is no map.
-    assert {path.name for path in out.iterdir()} == {"sweep.csv", "best"}
+    assert {path.name for path in out.iterdir()} == {"sweep.csv", "sweep.json", "best"}
     compared = rows(out / "sweep.csv")
     assert [(r["coefficient"], r["learning_rate"], r["seed"]) for r in compared] == [
         (coefficient, "0.01", seed)

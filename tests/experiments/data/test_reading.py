@@ -1,11 +1,13 @@
 """Data sets: bundled, prepared by TFDS, and absent."""
 
 import dataclasses
+import json
 import os
 from pathlib import Path
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 
 from hypothesis import given, settings, strategies as st
@@ -69,14 +71,14 @@ def numbered(train=100, test=40):
     )
 
 
-@given(train=st.none() | st.integers(1, 120), test=st.none() | st.integers(1, 60))
+@given(train=st.none() | st.integers(1, 100), test=st.none() | st.integers(1, 40))
 @settings(deadline=None)
 def test_a_subset_has_so_many_images_with_their_labels_the_same_each_time(train, test):
     whole = numbered()
     found, again = whole.subset(train, test), whole.subset(train, test)
     for part, wanted, size in (("train", train, 100), ("test", test, 40)):
         labels = getattr(found, f"{part}_labels")
-        assert len(labels) == min(wanted or size, size)
+        assert len(labels) == (wanted or size)
         assert (np.diff(labels) > 0).all()
         images = getattr(found, f"{part}_images")
         np.testing.assert_array_equal(images.ravel(), labels)
@@ -84,6 +86,16 @@ def test_a_subset_has_so_many_images_with_their_labels_the_same_each_time(train,
     if train and train < 100:  # A larger subset has all of a smaller one.
         larger = whole.subset(train + 1, test).train_labels
         assert set(found.train_labels) < set(larger)
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_more_images_than_there_are_are_refused(part):
+    with pytest.raises(UserError) as error:
+        numbered(train=100, test=100).subset(**{"train": 100, "test": 100, part: 101})
+    assert str(error.value) == (
+        f"{part}_images 101 are more than the 100 that there are: give a smaller"
+        f" --{part}-images"
+    )
 
 
 @given(size=st.integers(2, 200), fraction=st.floats(0.01, 0.9))
@@ -116,9 +128,12 @@ def test_mnist_is_decoded_once_and_then_loads_in_under_a_second(tmp_path, monkey
     np.testing.assert_array_equal(cached.test_labels, decoded.test_labels)
     files = {path.name for path in tmp_path.rglob("*") if path.is_file()}
     assert files == {
-        f"{part}_{kind}.npy"
-        for part in ("train", "test")
-        for kind in ("images", "labels")
+        "checksums.json",
+        *(
+            f"{part}_{kind}.npy"
+            for part in ("train", "test")
+            for kind in ("images", "labels")
+        ),
     }
 
 
@@ -184,6 +199,108 @@ def test_data_that_cannot_be_read_are_named(tmp_path, monkeypatch):
     assert not (tmp_path / "cache").exists()
 
 
+def copied(tmp_path, monkeypatch):
+    """A prepared set that may be damaged; its folder."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    source = Path(os.environ["TFDS_DATA_DIR"]) / "cifar100"
+    shutil.copytree(source, tmp_path / "data" / "cifar100")
+    for path in (tmp_path / "data").rglob("*"):
+        path.chmod(0o700)
+    return next((tmp_path / "data" / "cifar100").iterdir())
+
+
+def refused(folder):
+    """What is said of a prepared set, in one line."""
+    with pytest.raises(UserError) as error:
+        load_dataset("cifar100", str(folder.parents[1]))
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+AGAIN = "prepare it again with file_format='array_record'"
+
+
+@prepared("cifar100")
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        (
+            {"shape": (28, 28, 1)},
+            "image 0 of train is 32×32×3 uint8, not 28×28×1",
+        ),
+        ({"classes": 1}, "label 0 of train is "),
+    ],
+)
+def test_data_of_another_kind_are_named(fields, reason, tmp_path, monkeypatch):
+    folder = copied(tmp_path, monkeypatch)
+    source = dataclasses.replace(SOURCES["cifar100"], **fields)
+    monkeypatch.setitem(SOURCES, "cifar100", source)
+    said = refused(folder)
+    assert said.startswith(f"{folder} is no whole cifar100 ({reason}")
+    assert said.endswith(AGAIN)
+    assert not (tmp_path / "cache").exists()
+
+
+@prepared("cifar100")
+def test_fewer_images_than_were_prepared_are_named(tmp_path, monkeypatch):
+    folder = copied(tmp_path, monkeypatch)
+    path = folder / "dataset_info.json"
+    info = json.loads(path.read_text())
+    (split,) = [split for split in info["splits"] if split["name"] == "train"]
+    lengths = [int(length) + 7 for length in split["shardLengths"]]
+    split["shardLengths"] = list(map(str, lengths))
+    path.write_text(json.dumps(info))
+    assert str(folder) in refused(folder)
+
+
+@prepared("cifar100")
+@pytest.mark.parametrize("length", [0, 100, 10**5, None])
+def test_half_of_a_download_is_named(length, tmp_path, monkeypatch):
+    folder = copied(tmp_path, monkeypatch)
+    (record,) = folder.glob("*test.array_record*")
+    if length is None:
+        record.unlink()
+    else:
+        os.truncate(record, length)
+    assert f"{folder} " in refused(folder)
+
+
+@prepared("cifar100")
+def test_a_broken_description_is_named(tmp_path, monkeypatch):
+    folder = copied(tmp_path, monkeypatch)
+    (folder / "dataset_info.json").write_text("{")
+    assert refused(folder).startswith(f"{folder} cannot be read (")
+
+
+@prepared("cifar100")
+def test_what_may_not_be_read_is_named(monkeypatch):
+    """Also to root, as the user that the system calls nobody."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as place:
+        Path(place).chmod(0o755)
+        folder = copied(Path(place), monkeypatch)
+        nobody = 65534
+        user = os.geteuid()
+        for locked in (folder.parent, folder / "dataset_info.json"):
+            (folder.parent).chmod(0o755)
+            folder.chmod(0o755)
+            (Path(place) / "data").chmod(0o755)
+            locked.chmod(0)
+            try:
+                if user == 0:
+                    os.seteuid(nobody)
+                assert refused(folder) == f"cannot read {locked}: Permission denied"
+            finally:
+                os.seteuid(user)
+            locked.chmod(0o755)
+
+
+def test_no_path_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"--data-dir 'a\\x00b' is no path: "):
+        load_dataset("mnist", "a\0b")
+    (tmp_path / "mnist").write_text("a file")
+    assert reading._prepared(tmp_path, "mnist") is None
+
+
 @pytest.mark.parametrize("name", ["fashion_mnist", "tiny_imagenet"])
 def test_what_is_neither_prepared_nor_reachable_fails_in_seconds(
     name, tmp_path, monkeypatch
@@ -207,5 +324,9 @@ def test_the_newest_version_counts(tmp_path):
         folder.mkdir(parents=True)
         (folder / "dataset_info.json").write_text("{}")
     (tmp_path / "mnist" / "9.9.9").mkdir()  # Without the file it is unfinished.
+    # Killed between the last file and the new name.
+    unfinished = tmp_path / "mnist" / "incomplete.ABCDEF_9.9.9"
+    unfinished.mkdir()
+    (unfinished / "dataset_info.json").write_text("{}")
     assert reading._prepared(tmp_path, "mnist").name == "3.0.10"
     assert reading._prepared(tmp_path, "cifar10") is None

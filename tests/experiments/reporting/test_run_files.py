@@ -56,7 +56,8 @@ def printed(config):
     console = Console(width=100, record=True, quiet=True)
     with console.capture() as capture:
         console.quiet = False
-        console.print(summary_table(config, invented(config)))
+        frame = pd.DataFrame([record.row() for record in invented(config)])
+        console.print(summary_table(config, frame))
     return capture.get()
 
 
@@ -155,7 +156,7 @@ def test_a_stream_fits_a_terminal(write_folder, tmp_path):
 def test_proportionality_fits_a_terminal(write_folder, tmp_path):
     folder = write_folder(tmp_path / "run", protocol="proportionality", seeds=2)
     frame = pd.read_csv(folder / "metrics.csv")
-    rows = frame[frame["method"] == "vanilla"].to_dict("records")
+    rows = frame[frame["method"] == "vanilla"]
     config = Config(protocol="proportionality", methods=("vanilla",), seeds=2)
     console = Console(width=80)
     with console.capture() as capture:

@@ -1,15 +1,19 @@
 """Runs that are interrupted for real, and go on."""
 
+import json
 import os
 from pathlib import Path
+import shutil
+import tempfile
 
+from hypothesis import given, settings, strategies as st
 import pytest
 from real_loops import configured, digits, numbers, run
 
 from experiments.errors import UserError
 from experiments.protocols.stage_loop import run_members
 from experiments.training import checkpoint
-from experiments.training.checkpoint import Checkpoints
+from experiments.training.checkpoint import Checkpoints, File
 from experiments.training.lanes import Member
 
 
@@ -35,10 +39,10 @@ class Plug:
             raise PulledPlugError
 
 
-def interrupted(config, dataset, folder, *at):
+def interrupted(config, dataset, folder, *at, **identity):
     plug = Plug(*at)
     with pytest.raises(PulledPlugError):
-        run(config, dataset, folder, plug.tick)
+        run(config, dataset, folder, plug.tick, **identity)
     return plug.seen
 
 
@@ -90,47 +94,209 @@ def test_what_is_finished_is_not_run_again(tmp_path):
     assert seen == [3] * 2
 
 
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def refused(folder, identity):
+    """What is said, in one line, of a checkpoint that stays as it is."""
+    before = contents(folder)
+    with pytest.raises(UserError) as error:
+        Checkpoints(folder, identity)
+    assert contents(folder) == before
+    said = str(error.value)
+    assert "\n" not in said
+    assert said.endswith("choose another --out, or throw it away with --restart")
+    return said
+
+
+OTHERS = [
+    ({"epochs": 10}, "epochs 2 → 10"),
+    ({"methods": ("vanilla", "head_reset")}, "methods vanilla → vanilla head_reset"),
+    ({"train_images": 9}, "train_images none → 9"),
+    (
+        {"methods": ("l2",), "coefficients": {"l2": 0.5}, "learning_rates": {"l2": 1}},
+        "methods vanilla → l2, coefficients.l2 none → 0.5, learning_rates.l2 none → 1",
+    ),
+]
+
+
 @pytest.mark.usefixtures("saving_often")
-def test_one_of_another_configuration_is_thrown_away(tmp_path):
-    config = configured(methods=("vanilla",), **FIELDS)
-    interrupted(config, digits(200), tmp_path, 2, 1)
-    other = configured(methods=("vanilla",), **{**FIELDS, "learning_rate": 1e-3})
-    records = run(other, digits(200), tmp_path, identity="another run")
-    clean = run(other, digits(200), tmp_path / "clean", identity="another run")
-    assert numbers(records) == numbers(clean)
-    assert (tmp_path / "run.json").read_text() == "another run"
+@pytest.mark.parametrize(("fields", "named"), OTHERS)
+def test_one_of_another_configuration_is_kept_and_named(fields, named, tmp_path):
+    config = configured(methods=("vanilla",))
+    interrupted(config, digits(200), tmp_path, 2, 1, identity=config.to_json())
+    identity = configured(**{"methods": ("vanilla",), **fields}).to_json()
+    said = refused(tmp_path, identity)
+    assert said.startswith(
+        f"{tmp_path} holds an unfinished run of another configuration ({named}): give"
+        " its own options again to go on, choose"
+    )
+    seen = []
+    go_on = {"tick": seen.append, "identity": config.to_json()}
+    run(config, digits(200), tmp_path, **go_on)
+    assert [len(some) for some in seen] == [2, 1, 1, 1]
+    # Only when it is told to, it is thrown away.
+    Checkpoints(tmp_path, identity, restart=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
+    assert not list(tmp_path.parent.glob(".*-removed"))
 
 
-def test_a_marker_of_other_bytes_is_another_s(tmp_path):
-    (tmp_path / "run.json").write_bytes(b"\xff\x00")
-    Checkpoints(tmp_path, "λ")
-    assert (tmp_path / "run.json").read_bytes() == "λ".encode()
+def test_versions_and_devices_are_named():
+    before = {"versions": {"jax": "0.9", "numpy": "2"}, "device": {"kind": "a"}}
+    now = {"versions": {"jax": "0.10", "numpy": "2"}, "device": {"kind": "b"}}
+    said = checkpoint.differences(json.dumps(before), json.dumps(now))
+    assert said == "versions.jax 0.9 → 0.10, device.kind a → b"
+    # What follows from other fields is named alone only.
+    before, now = {"profile": "paper", "epochs": 1}, {"profile": "quick", "epochs": 1}
+    assert checkpoint.differences(json.dumps(before), json.dumps(now)) == (
+        "profile paper → quick"
+    )
+    many = ({str(i): value for i in range(20)} for value in (1, 2))
+    assert checkpoint.differences(*map(json.dumps, many)).endswith("and 12 more")
 
 
 @pytest.mark.parametrize(
-    "damage",
+    ("content", "reason"),
     [
-        lambda _: b"",
-        lambda content: content[: len(content) // 2],
-        lambda _: b"\x01",
-        lambda content: content + b"\x00",
-        lambda content: content.replace(b"progress", b"regressP"),
-        lambda content: content.replace(b"train_loss", b"loss_train"),
-        lambda content: content.replace(b"bias", b"bies"),
+        (b"\xff\x00", "run.json is damaged: "),
+        (b"", "run.json is damaged: "),
+        (b"[]", "run.json is damaged: "),
+        (b"[" * 100_000, "run.json is damaged: "),
+        (b'{"protocol": "warm-start"}', "holds an unfinished run in format 1, and"),
+        (b'{"format": 3, "run": ""}', "holds an unfinished run in format 3, and this"),
+        (b'{"format": 2, "run": "x"}', "another configuration (of another kind): give"),
     ],
 )
-def test_a_damaged_one_is_named(damage, tmp_path):
+def test_another_marker_is_kept_and_named(content, reason, tmp_path):
+    (tmp_path / "run.json").write_bytes(content)
+    assert reason in refused(tmp_path, "λ")
+    Checkpoints(tmp_path, "λ", restart=True)
+    Checkpoints(tmp_path, "λ")
+
+
+def test_killed_before_there_is_a_marker_it_starts_anew(tmp_path):
+    folder = tmp_path / "checkpoint"
+    for left in ("run.unfinished", "../.checkpoint-removed/vanilla.msgpack"):
+        folder.mkdir(exist_ok=True)
+        (folder / left).parent.mkdir(exist_ok=True)
+        (folder / left).write_text("half")
+        Checkpoints(folder, "a run")
+        assert {p.name for p in tmp_path.rglob("*")} == {"checkpoint", "run.json"}
+        (folder / "run.json").unlink()
+
+
+DAMAGES = [
+    lambda _: b"",
+    lambda content: content[: len(content) // 2],
+    lambda _: b"\x01",
+    lambda content: content + b"\x00",
+    lambda content: content.replace(b"progress", b"regressP"),
+    # Numbers that would end up in the table of results.
+    lambda content: content.replace(b'"test_accuracy": 0.', b'"test_accuracy": 9.'),
+    lambda content: content.replace(b'"done": [1, 2]', b'"done": [9, 2]'),
+    lambda content: content[:-1] + bytes([content[-1] ^ 1]),
+    lambda content: content.replace(b"checkpoint 2", b"checkpoint 1"),
+]
+LINE = "resumed: {} has 1 part of the run\n"
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A checkpoint with two saves, and what the run gives in the end."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoint, "SECONDS_BETWEEN", -1.0)
+        folder = tmp_path_factory.mktemp("saved")
+        interrupted(configured(), digits(200), folder, 2, 1)
+        return folder, run(configured(), digits(200), folder / "whole")
+
+
+def again(saved, folder, change, capsys):
+    """Goes on from the save after a change; what is told at first, and what is said."""
+    source, whole = saved
+    for path in source.iterdir():
+        if path.is_file():
+            shutil.copy(path, folder)
+    (file,) = folder.glob("*.msgpack")
+    change(file, file.with_suffix(".before"))
+    capsys.readouterr()
+    seen = []
+    records = run(configured(), digits(200), folder, lambda some: seen.append(some))
+    assert numbers(records) == numbers(whole)
+    assert len({(r.stage, r.epoch) for some in seen for r in some}) == 5
+    assert sum(map(len, seen)) == 5
+    return len(seen[0]), file, capsys.readouterr().err
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_instead_of_a_damaged_one_the_one_before_is_taken(
+    damage, saved, tmp_path, capsys
+):
+    def change(file, _):
+        before = file.read_bytes()
+        file.write_bytes(damage(before))
+        assert file.read_bytes() != before
+
+    told, file, err = again(saved, tmp_path, change, capsys)
+    assert told == 1  # The epoch before the last.
+    assert err == (
+        f"{file} is damaged: going on from the save before it\n" + LINE.format(tmp_path)
+    )
+
+
+def test_killed_between_two_names_the_one_before_is_taken(saved, tmp_path, capsys):
+    told, file, err = again(saved, tmp_path, lambda file, _: file.unlink(), capsys)
+    assert told == 1
+    assert err.startswith(f"{file} is missing: going on from the save before it\n")
+
+
+def test_damage_to_the_one_before_is_nothing(saved, tmp_path, capsys):
+    change = lambda _, before: before.write_bytes(b"")  # noqa: E731
+    told, _, err = again(saved, tmp_path, change, capsys)
+    assert told == 2
+    assert err == LINE.format(tmp_path)
+
+
+def test_with_no_whole_one_that_part_starts_anew(saved, tmp_path, capsys):
+    def change(file, before):
+        file.write_bytes(file.read_bytes()[:-1])
+        before.unlink()
+
+    told, file, err = again(saved, tmp_path, change, capsys)
+    assert told == 1
+    assert err == (
+        f"{file} is damaged, and no save before it is whole: its part of the run starts"
+        " anew\n"
+    )
+
+
+@given(data=st.data())
+@settings(max_examples=200, deadline=None)
+def test_no_flipped_bit_is_read(saved, data):
+    (file,) = saved[0].glob("*.msgpack")
+    content = bytearray(file.read_bytes())
+    bit = data.draw(st.integers(0, 8 * len(content) - 1))
+    content[bit // 8] ^= 1 << bit % 8
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "lane.msgpack"
+        path.write_bytes(content)
+        assert File(path).read() is None
+        assert not path.exists()
+
+
+def test_a_whole_one_of_another_network_is_refused(tmp_path):
     config = configured(epochs=1)
     run(config, digits(200), tmp_path)
-    (file,) = tmp_path.glob("*.msgpack")
-    file.write_bytes(damage(file.read_bytes()))
     with pytest.raises(UserError) as error:
-        run(config, digits(200), tmp_path)
+        run(config, digits(200, 16), tmp_path)
+    (file,) = tmp_path.glob("*.msgpack")
     assert str(error.value) == (
-        f"{file} is damaged: delete it, and its part of the run starts anew"
+        f"{file} does not fit this run: choose another --out, or throw it away with"
+        " --restart"
     )
-    file.unlink()
-    run(config, digits(200), tmp_path)
+    File(file).write(b"\x01")
+    with pytest.raises(UserError, match="does not fit this run: choose another"):
+        run(config, digits(200), tmp_path)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a full disk")
@@ -168,6 +334,24 @@ def test_a_grid_s_lane_has_a_file(tmp_path, monkeypatch):
     members[0] = Member(0, {"feature": 1 - 1e-7, "classifier": 1.0}, 1e-3)
     run_members(*arguments, members, lambda *_: None, checkpoints)
     assert len(list(tmp_path.glob("*.msgpack"))) == 2
+
+
+def test_no_folder_is_named(tmp_path):
+    (tmp_path / "checkpoint").write_text("years of work")
+    with pytest.raises(UserError) as error:
+        Checkpoints(tmp_path / "checkpoint", "anything", restart=True)
+    assert str(error.value) == f"cannot use {tmp_path}/checkpoint: Not a directory"
+    assert (tmp_path / "checkpoint").read_text() == "years of work"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a full disk")
+def test_a_disk_that_is_full_from_the_start_is_named(tmp_path):
+    (tmp_path / "run.unfinished").symlink_to("/dev/full")
+    with pytest.raises(UserError) as error:
+        Checkpoints(tmp_path, "a run")
+    assert str(error.value) == (
+        f"cannot write {tmp_path}/run.json: No space left on device"
+    )
 
 
 def test_a_users_own_folder_is_left_alone(tmp_path):

@@ -17,7 +17,7 @@ from experiments.errors import UserError
 from experiments.protocols.proportionality import run_proportionality
 from experiments.protocols.records import write_rows
 from experiments.training import checkpoint
-from experiments.training.checkpoint import Checkpoints
+from experiments.training.checkpoint import Checkpoints, File
 from experiments.training.cluster import Cluster
 from experiments.training.lanes import Job
 
@@ -179,12 +179,13 @@ def test_a_user_s_error_comes_back_as_it_is(cluster, tmp_path):
     config = configured(seeds=2)
     checkpoints = Checkpoints(tmp_path, "a run")
     file = checkpoints.file(Job("vanilla", config.members("vanilla")[1:])).path
-    file.write_bytes(b"no checkpoint")
+    File(file).write(b"no network")
     with pytest.raises(UserError) as error:
         run(config, digits(200), tmp_path, engine=cluster)
     assert type(error.value) is UserError
     assert str(error.value) == (
-        f"{file} is damaged: delete it, and its part of the run starts anew"
+        f"{file} does not fit this run: choose another --out, or throw it away with"
+        " --restart"
     )
 
 

@@ -1,0 +1,119 @@
+"""A run's folder: for one process at a time, and not for what it has already."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import contextlib
+import json
+import os
+from pathlib import Path
+import shutil
+import socket
+import sys
+from typing import IO
+
+import pandas as pd
+
+from experiments.errors import UserError
+from experiments.files import UNFINISHED, reason
+from experiments.reporting.runs import Run, read_run
+from experiments.training.checkpoint import differences
+
+try:
+    import fcntl
+except ImportError:  # Not every system has it.
+    fcntl = None  # type: ignore[assignment]
+
+UNLOCKED = "has no locks here: see to it that no other process writes to it"
+
+
+@contextlib.contextmanager
+def alone_in(out: Path) -> Iterator[None]:
+    """A block in which no other process works in a folder, which is made if need be.
+
+    The lock is the system's, so that it ends with the process, however that ends.
+
+    Raises:
+        UserError: if another process does, or the folder cannot be written.
+    """
+    path = out / ".lock"
+    made = [folder for folder in (out, *out.parents) if not folder.exists()]
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        file = _locked(path, out)
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot write to {out}: {reason(error)}") from error
+    for left in out.glob(f"{UNFINISHED}*"):  # By a process that was killed.
+        shutil.rmtree(left, ignore_errors=True)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        file.close()
+        with contextlib.suppress(OSError):  # They stay if there is something in them.
+            for folder in made:
+                folder.rmdir()
+
+
+def _locked(path: Path, out: Path) -> IO[str]:
+    while True:
+        file = path.open("a+", encoding="utf-8")
+        try:
+            if fcntl is None:
+                raise OSError("no locks")
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            file.close()
+            raise UserError(
+                f"{out} is in use by {holder}: wait for it or stop it, or choose"
+                " another --out"
+            ) from None
+        except OSError:
+            print(f"{out} {UNLOCKED}", file=sys.stderr)
+        else:
+            if not _is_still(path, file):  # Its holder has ended and removed it.
+                file.close()
+                continue
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        file.flush()
+        return file
+
+
+def _is_still(path: Path, file: IO[str]) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False
+
+
+def finished_rows(out: Path, identity: str) -> pd.DataFrame | None:
+    """The metrics of a run that a folder has already, which is said; else None.
+
+    Args:
+        out: the folder.
+        identity: the configuration, as ``config.json`` has it.
+    """
+    if (out / "checkpoint").exists():
+        return None  # It is running, whatever was there before.
+    try:
+        run = read_run(out)
+    except UserError:
+        return None
+    there = json.dumps(run.config)
+    if run.config != json.loads(identity):
+        changes = differences(there, identity)
+        print(f"the run in {out} will be replaced ({changes})", file=sys.stderr)
+        return None
+    if not _is_whole(run):
+        return None
+    print(f"{out} has this run already: --restart runs it again", file=sys.stderr)
+    return run.metrics
+
+
+def _is_whole(run: Run) -> bool:
+    progress = run.progress
+    seeds = len(run.config["methods"]) * run.config["seeds"]
+    return len(progress) == seeds and bool((progress.done >= progress.wanted).all())
