@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 import dataclasses
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.agents.agent import Agent, Seen
+from experiments.agents.agent import Agent, AgentState, Seen
 from experiments.agents.config import PARTS, AgentConfig
-from experiments.agents.environments import build_game
+from experiments.agents.environments import Game, build_game
 from experiments.agents.ppo import objective
 from experiments.agents.records import LevelRecord, of_level
 from experiments.methods import METHODS
@@ -24,6 +24,7 @@ from experiments.training.checkpoint import Checkpoints, Lane
 from experiments.training.engine import Engine, Tick, run_here
 from experiments.training.lanes import Job, Member, lanes, stacked
 from experiments.training.network import Network
+from experiments.training.step import TrainState
 from experiments.training.training import Training
 
 Histories = list[list[LevelRecord]]
@@ -124,33 +125,56 @@ def _run_lane(
 ) -> Histories:
     members, training, environment = job.members, agent.training, config.environment
     arrays = stacked(members, device)
-    learner = training.initialize(members, device=device)
-    initial = jax.tree.map(jnp.copy, learner.params)
-    histories: Histories = [[] for _ in members]
-    saved = lane.load(learner, _read_histories)
+
+    def networks(level: int) -> TrainState:
+        """New ones, as the run's or a level's are."""
+        fresh = training.method.fresh and level > 1
+        seeds = [config.fresh_seed(m.seed, level) if fresh else m.seed for m in members]
+        return training.initialize(members, seeds, device)
+
+    def begin(level: int, learner: TrainState) -> AgentState:
+        shift, keys = shifts(level), _keys(members, level, device)
+        return agent.start(_game(config, level), learner, shift, keys)
+
+    def shifts(level: int) -> np.ndarray:
+        return np.stack([environment.shift_at(level, m.seed) for m in members])
+
+    progress = _Progress([[] for _ in members], [])
+    learner = networks(1)
+    saved = lane.load(
+        lambda progress: begin(progress.level, jax.tree.map(jnp.copy, learner)),
+        _read_progress,
+    )
+    state = None
     if saved is not None:
-        learner, histories = saved
-        for together in zip(*histories, strict=True):
+        state, progress = saved
+        learner = state.learner
+        for together in zip(*progress.histories, strict=True):
             tick(together)
+    histories, parts = progress
     last = histories[0][-1] if histories[0] else None
     began = time.perf_counter() - (last.seconds if last else 0.0)
     for level in range(len(histories[0]) + 1, config.tasks + 1):
-        if training.method.fresh and level > 1:
-            seeds = [config.fresh_seed(member.seed, level) for member in members]
-            learner = training.initialize(members, seeds, device)
-            initial = jax.tree.map(jnp.copy, learner.params)
-        elif level > 1:
-            learner = training.change_data(learner, initial, arrays)
-        game = build_game(config.dataset, environment.game(level))
-        shift = np.stack([environment.shift_at(level, m.seed) for m in members])
-        state = agent.start(game, learner, shift, _keys(members, level, device))
-        parts: list[Seen] = []
-        for _ in range(PARTS):
+        initial = networks(level).params
+        if not parts:
+            if training.method.fresh:
+                learner = networks(level)
+            elif level > 1:
+                learner = training.change_data(learner, initial, arrays)
+            state = begin(level, learner)
+        assert state is not None
+        while len(parts) < PARTS:
             tick([])  # Where a run that is to end does so.
             state, seen, looked = agent.learn(
-                game, state, arrays, shift, config.iterations // PARTS
+                _game(config, level),
+                state,
+                arrays,
+                shifts(level),
+                config.iterations // PARTS,
             )
             parts.append(jax.tree.map(np.asarray, seen))
+            if len(parts) < PARTS and lane.is_due():
+                lane.save(state, _Progress(histories, parts).as_json())
         learner = state.learner
         curves = {
             name: np.concatenate([getattr(part, name) for part in parts], axis=1)
@@ -175,13 +199,47 @@ def _run_lane(
                     **of_member(units, i, training.plan),
                 )
             )
+        parts = []
         tick([history[-1] for history in histories])
         if lane.is_due() or level == config.tasks:
-            lane.save(
-                learner,
-                {"histories": [list(map(dataclasses.asdict, h)) for h in histories]},
-            )
+            lane.save(state, _Progress(histories, parts).as_json())
     return histories
+
+
+class _Progress(NamedTuple):
+    """How far a lane has come.
+
+    Attributes:
+        histories: all levels so far.
+        parts: what was measured in the level that has begun.
+    """
+
+    histories: Histories
+    parts: list[Seen]
+
+    @property
+    def level(self) -> int:
+        """Of the state that goes with it."""
+        return len(self.histories[0]) + bool(self.parts)
+
+    def as_json(self) -> dict[str, Any]:
+        """As a checkpoint holds it."""
+        return {
+            "histories": [list(map(dataclasses.asdict, h)) for h in self.histories],
+            "parts": [[array.tolist() for array in part] for part in self.parts],
+        }
+
+
+def _read_progress(saved: Any) -> _Progress:
+    histories = [
+        [LevelRecord(**record) for record in history] for history in saved["histories"]
+    ]
+    parts = [Seen(*map(jnp.asarray, part)) for part in saved["parts"]]
+    return _Progress(histories, parts)
+
+
+def _game(config: AgentConfig, level: int) -> Game:
+    return build_game(config.dataset, config.environment.game(level))
 
 
 def _keys(
@@ -192,9 +250,3 @@ def _keys(
         jax.random.fold_in(jax.random.key(member.seed), level) for member in members
     ]
     return jax.device_put(jnp.stack(keys), device)
-
-
-def _read_histories(saved: Any) -> Histories:
-    return [
-        [LevelRecord(**record) for record in history] for history in saved["histories"]
-    ]

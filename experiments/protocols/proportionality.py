@@ -118,7 +118,7 @@ def _run_lane(
     trained, done, rows = training.initialize(members, device=device), 0, Rows()
     later = later_epochs(config)
     further = range(config.epochs + 1, config.epochs + later + 1)
-    saved = lane.load(trained, _read_progress)
+    saved = lane.load(lambda _: trained, _read_progress)
     if saved is not None:
         trained, (done, rows) = saved
         networks = len({(row["ratio"], row["biases"]) for row in rows})

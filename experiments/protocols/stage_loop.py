@@ -155,7 +155,7 @@ def _run_lane(
     initial = jax.tree.map(jnp.copy, state.params)
     histories: Histories = [[] for _ in members]
     done = (0, 0)
-    saved = lane.load(state, _read_progress)
+    saved = lane.load(lambda _: state, _read_progress)
     if saved is not None:
         state, (done, histories) = saved
         tick(

@@ -141,7 +141,7 @@ def _run_lane(
     state = training.initialize(members, device=device)
     initial = jax.tree.map(jnp.copy, state.params)
     histories: Histories = [[] for _ in members]
-    saved = lane.load(state, _read_histories)
+    saved = lane.load(lambda _: state, _read_histories)
     if saved is not None:
         state, histories = saved
         tick([record for of_task in zip(*histories, strict=True) for record in of_task])

@@ -274,12 +274,12 @@ class Lane:
         self._saved = time.perf_counter()
 
     def load(
-        self, state: State, read: Callable[[Any], Progress]
+        self, like: Callable[[Progress], State], read: Callable[[Any], Progress]
     ) -> tuple[State, Progress] | None:
         """State and progress as they were saved, or None.
 
         Args:
-            state: of the same structure.
+            like: a state of the same structure, from the progress.
             read: makes the progress of what was given to :meth:`save`, which has
                 been through JSON.
 
@@ -294,6 +294,7 @@ class Lane:
         try:
             saved = serialization.msgpack_restore(content)
             progress = read(json.loads(saved["progress"]))
+            state = like(progress)
             arrays = serialization.from_state_dict(_as_arrays(state), saved["state"])
             jax.tree.map(_check_fits, arrays, _as_arrays(state))
             return _with_keys(arrays, state), progress

@@ -70,22 +70,24 @@ def test_norms_do_not_grow_beyond_a_firm_reference(tmp_path):
         np.testing.assert_allclose([*record.growth.values()], 1, atol=1e-4)
 
 
-def test_a_run_that_was_stopped_goes_on_as_if_it_were_not(records, tmp_path):
-    config = dataclasses.replace(CONFIG, methods=("vanilla", "swr"), seeds=1)
-    told = []
+@pytest.mark.parametrize("ticks", [3, 8, 17, 35])
+def test_a_run_that_was_stopped_goes_on_as_if_it_were_not(records, tmp_path, ticks):
+    """Between two levels, in the middle of one, or before anything was saved."""
+    config = dataclasses.replace(CONFIG, methods=("fresh", "swr"), seeds=1)
+    count = 0
 
-    def stop(done):
-        told.extend(done)
-        if len(told) == 3:
+    def stop(_):
+        nonlocal count
+        count += 1
+        if count == ticks:
             raise KeyboardInterrupt
 
     checkpoints = Checkpoints(tmp_path / "checkpoint", "test")
     checkpoints.seconds = 0.0
     with pytest.raises(KeyboardInterrupt):
         run_agents(config, stop, checkpoints)
-    checkpoints = Checkpoints(tmp_path / "checkpoint", "test")
-    found = run_agents(config, lambda _: None, checkpoints)
-    wanted = [*of(records, "vanilla"), *of(records, "swr")]
+    found = run(config, tmp_path)
+    wanted = [*of(records, "fresh"), *of(records, "swr")]
     assert rows(found) == rows(wanted)
 
 
