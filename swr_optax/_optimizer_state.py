@@ -12,7 +12,11 @@ import numpy as np
 import optax
 
 from swr_optax._norms import AxisName
-from swr_optax._soft_weight_rescaling import SoftWeightRescalingState, check_layers
+from swr_optax._soft_weight_rescaling import (
+    SoftWeightRescalingState,
+    check_layers,
+    new_references,
+)
 from swr_optax.metrics import weight_norms
 from swr_optax.planning import RescalingPlan
 from swr_optax.planning._arguments import check_plan
@@ -31,7 +35,6 @@ WRAPPERS_THAT_TAKE_EVERY_STEP = (
 
 WRAPPERS_THAT_CHANGE_UPDATES = (
     optax.contrib.MechanicState,
-    optax.contrib.ScheduleFreeState,
     optax.LookaheadState,
 )
 """States of wrappers that make other updates of what they wrap."""
@@ -56,9 +59,10 @@ def reset_reference_norms(
         axis_name: as the transformation was given it.
 
     Returns:
-        The state with new reference norms, with nothing owed, and all else as it
-        was.  The norms are those that the parameters have: what parameters of 16
-        bits still owed was a pull towards the old reference norms.
+        The state with new reference norms, or the old ones where the new are not
+        finite, with nothing owed, and all else as it was.  The norms are those that
+        the parameters have: what parameters of 16 bits still owed was a pull towards
+        the old reference norms.
 
     Raises:
         ValueError: if no :class:`SoftWeightRescalingState` is in ``opt_state``, or
@@ -74,8 +78,12 @@ def reset_reference_norms(
         if not _is_rescaling_state(node):
             return node
         return node._replace(
-            reference_norms=_with(node.reference_norms, norms),
-            owed_log_scalers=_with(node.owed_log_scalers, jnp.zeros_like(norms)),
+            reference_norms=jax.tree.map(
+                lambda old: new_references(norms, old), node.reference_norms
+            ),
+            owed_log_scalers=jax.tree.map(
+                lambda old: jnp.zeros_like(norms, old.dtype), node.owed_log_scalers
+            ),
         )
 
     return jax.tree.map(reset, opt_state, is_leaf=_is_rescaling_state)
@@ -111,12 +119,19 @@ def rescale_statistics(
         ValueError: if ``stats`` are not those of the plan, if ``opt_state``
             holds no :class:`SoftWeightRescalingState`, if ``previous`` is
             needed and missing, or if a wrapper is around the transformation that
-            changes its updates (such as :func:`optax.contrib.schedule_free`).
+            changes its updates (such as :func:`optax.contrib.mechanize` and
+            :func:`optax.contrib.schedule_free`).
         TypeError: if ``plan`` is no plan.
     """
     check_plan(plan)
     states = _rescaling_states(opt_state)
     wrappers = _wrappers(opt_state)
+    if optax.contrib.ScheduleFreeState in wrappers:
+        raise ValueError(
+            "opt_state holds a ScheduleFreeState around soft_weight_rescaling, whose"
+            " parameters are averages that no scale follows: measure the statistics"
+            " anew, with schedule_free_eval_params"
+        )
     for wrapper in wrappers:
         if wrapper in WRAPPERS_THAT_CHANGE_UPDATES:
             raise ValueError(
@@ -256,11 +271,6 @@ def _wrappers(node: Any) -> list[type]:
 
 def _is_rescaling_state(node: Any) -> bool:
     return isinstance(node, SoftWeightRescalingState)
-
-
-def _with(field: Any, array: jax.Array) -> Any:
-    """A state's field with another array; in a variable, if Flax put it in one."""
-    return jax.tree.map(lambda old: array.astype(old.dtype), field)
 
 
 def _rescaling_states_in(node: Any) -> list[SoftWeightRescalingState]:

@@ -51,6 +51,11 @@ def log_scalers_of(
     return jnp.where(less_one > -0.5, jnp.log1p(less_one), jnp.log(mean))
 
 
+def new_references(norms: jax.Array, references: jax.Array) -> jax.Array:
+    """The present norms, or the old references where these are not finite."""
+    return jnp.where(jnp.isfinite(norms), norms, references).astype(references.dtype)
+
+
 class _Debts:
     """What each layer may owe, given the types of the leaves that follow it.
 
@@ -176,7 +181,9 @@ def soft_weight_rescaling(
     updates``.  Inside :func:`optax.MultiSteps` and other wrappers that decide
     when to step it may stand with the optimiser; but it belongs behind those
     that make other updates of what they wrap (:func:`optax.lookahead`,
-    :func:`optax.contrib.schedule_free`, :func:`optax.contrib.mechanize`).
+    :func:`optax.contrib.mechanize`).  Inside :func:`optax.contrib.schedule_free` it
+    must stand: behind it, the average and the iterates that it keeps would not
+    know of the rescaling, and the iterates grow without bound.
 
     Parameters of 16 bits or fewer would swallow small factors, so a layer with
     such leaves owes its scaler, one number in the state, until that is large
@@ -207,7 +214,8 @@ def soft_weight_rescaling(
         plan: of the network whose parameters these are.
         reset_steps: before these steps (counted from 0) the norms of the time
             become the reference norms, and nothing is owed any more: the paper's
-            "SWR + re-init", for the steps at which the learning rate drops.
+            "SWR + re-init", for the steps at which the learning rate drops.  Norms
+            that are not finite leave the reference as it is.
         axis_name: inside :func:`jax.shard_map` the name, or a tuple of names, of
             the mesh's axes over which weights are split; norms are then summed
             over the axes that each weight is split over, by its shape.  Arrays
@@ -215,9 +223,11 @@ def soft_weight_rescaling(
 
     Returns:
         A transformation whose ``update`` needs ``params``.  Its state is a
-        :class:`SoftWeightRescalingState`.  A weight whose norm or reference
-        norm is zero, or not finite, is left alone.  Norms are taken in float32,
-        or in float64 for float64 parameters.  Under :func:`optax.masked` and
+        :class:`SoftWeightRescalingState`; where shapes stand for the parameters,
+        ``init`` returns that of shapes, as a checkpoint is restored into.  A weight
+        whose norm or reference norm is zero, or not finite, is left alone.  Norms
+        are taken in float32, which has no squares of norms below 1e-19 and above
+        1e19, or in float64 for float64 parameters.  Under :func:`optax.masked` and
         :func:`optax.partition`, a weight that is masked out counts as one that
         does not change.
 
@@ -285,7 +295,10 @@ def soft_weight_rescaling(
         if resets.size:
             references, owed = jax.lax.cond(
                 (state.count == resets).any(),
-                lambda: (norms_of(leaves, places).astype(references.dtype), 0 * owed),
+                lambda: (
+                    new_references(norms_of(leaves, places), references),
+                    0 * owed,
+                ),
                 lambda: (references, owed),
             )
         moved: list[Any] = [

@@ -12,7 +12,7 @@ import pytest
 from networks import network
 import swr_optax
 from swr_optax import metrics
-from two_layers import randomly, two_layers
+from two_layers import make_plan, randomly, two_layers
 
 
 def test_reset_steps_are_the_function_at_those_steps():
@@ -207,14 +207,20 @@ def test_each_of_two_transformations_counts_its_own_steps():
 @pytest.mark.parametrize(
     ("wrap", "name"),
     [
-        (lambda tx: optax.contrib.schedule_free(tx, 0.1), "ScheduleFreeState"),
-        (lambda tx: optax.contrib.mechanize(tx), "MechanicState"),
+        (
+            lambda tx: optax.contrib.schedule_free(tx, 0.1),
+            "ScheduleFreeState around soft_weight_rescaling, whose parameters are aver",
+        ),
+        (
+            lambda tx: optax.contrib.mechanize(tx),
+            "MechanicState around soft_weight_rescaling, whose updates it changes",
+        ),
     ],
 )
-def test_wrappers_that_change_the_updates_belong_in_front(wrap, name):
+def test_statistics_cannot_follow_what_a_wrapper_changes(wrap, name):
     params, stats, plan, swr, _ = batch_norm()
     state = wrap(swr).init(params)
-    message = f"holds a {name} around soft_weight_rescaling, whose updates it changes"
+    message = f"opt_state holds a {name}"
     for previous in (None, state):
         with pytest.raises(ValueError, match=message):
             swr_optax.rescale_statistics(stats, state, plan, previous=previous)
@@ -229,3 +235,102 @@ def test_the_state_of_another_optimiser_is_no_previous_state():
         swr_optax.rescale_statistics(
             stats, two, plan, previous=optax.adam(0.1).init(params)
         )
+
+
+# Networks that change while they learn.
+
+
+def headed(*heads):
+    """A body with heads, its plan, and a chain in a wrapper."""
+    keys = jax.random.split(jax.random.key(0), 1 + len(heads))
+    params = {"body": {"w": jax.random.normal(keys[0], (4, 6)), "b": jnp.ones(6)}}
+    for key, (name, outputs) in zip(keys[1:], heads, strict=True):
+        params[name] = jax.random.normal(key, (6, outputs))
+
+    def forward(params, x):
+        x = jax.nn.relu(x @ params["body"]["w"] + params["body"]["b"])
+        return [x @ params[name] for name, _ in heads]
+
+    plan = swr_optax.plan_rescaling(forward, params, jnp.ones((2, 4)))
+    swr = swr_optax.soft_weight_rescaling(0.5, plan)
+    return params, plan, swr, optax.apply_if_finite(optax.chain(optax.sgd(1.0), swr), 9)
+
+
+def test_a_network_that_grows_a_head_keeps_its_reference_norms():
+    params, plan, swr, tx = headed(("a", 2), ("b", 3))
+    state = tx.init(params)
+    first = metrics.weight_norms(params, plan)
+    grads = jax.tree.map(jnp.negative, params)  # Which double it.
+    updates, state = jax.jit(tx.update)(grads, state, params)
+    params = optax.apply_updates(params, updates)
+
+    fresh, new_plan, new_swr, new_tx = headed(("b", 5), ("a", 2), ("c", 1))
+    grown = {**fresh, "body": params["body"], "a": params["a"]}
+    own = state.inner_state[1]
+    for tried, advice in (
+        (swr, "surplus c: .*, and carry_reference_norms takes"),
+        (new_swr, r"of shape \(3,\), and plan has 4 layers: .*carry_reference_norms"),
+    ):
+        with pytest.raises(ValueError, match=advice):
+            tried.update(grown, own, grown)
+
+    new_state = jax.jit(
+        lambda old, new: swr_optax.carry_reference_norms(old, plan, new, new_plan)
+    )(state, new_tx.init(grown))
+    chex.assert_trees_all_equal_structs(new_state, new_tx.init(grown))
+    found, old = (
+        dict(zip([layer.path for layer in plan.layers], norms, strict=True))
+        for plan, norms in (
+            (new_plan, new_state.inner_state[1].reference_norms),
+            (plan, first),
+        )
+    )
+    assert found["body/w"] == old["body/w"]
+    assert found["a"] == old["a"]
+    np.testing.assert_allclose(found["b"], np.linalg.norm(grown["b"]), rtol=1e-6)
+    np.testing.assert_allclose(found["c"], np.linalg.norm(grown["c"]), rtol=1e-6)
+    new_swr.update(grown, new_state.inner_state[1], grown)
+
+
+def test_what_is_owed_is_carried_along():
+    params = jax.tree.map(lambda p: p.astype(jnp.bfloat16), two_layers()[0])
+    plan = make_plan(params)
+    tx = swr_optax.soft_weight_rescaling(1e-3, plan)
+    moves = jax.tree.map(lambda p: p / 2, params)
+    _, state = tx.update(moves, tx.init(params), params)
+    assert state.owed_log_scalers.all()
+    moved = optax.apply_updates(params, moves)
+    carried = swr_optax.carry_reference_norms(state, plan, tx.init(moved), plan)
+    chex.assert_trees_all_equal(carried.owed_log_scalers, state.owed_log_scalers)
+    chex.assert_trees_all_equal(carried.reference_norms, state.reference_norms)
+    assert carried.count == 0
+    older = state._replace(owed_log_scalers=0.0)  # As it may be left out.
+    carried = swr_optax.carry_reference_norms(older, plan, tx.init(moved), plan)
+    assert not carried.owed_log_scalers.any()
+
+
+# Shapes and older states.
+
+
+def test_shapes_of_parameters_make_the_state_of_shapes():
+    params, plan = two_layers()
+    tx = optax.chain(optax.adam(1.0), swr_optax.soft_weight_rescaling(0.1, plan))
+    shapes = jax.eval_shape(lambda: params)
+    expected = jax.eval_shape(tx.init, params)
+    found = tx.init(shapes)
+    assert found[1] == expected[1]
+    assert jax.tree.structure(found) == jax.tree.structure(expected)
+    with pytest.raises(ValueError, match="missing second/b, second/w"):
+        tx.init({"first": shapes["first"]})
+
+
+def test_a_state_without_what_is_owed_goes_on():
+    """As it was before there was such a field, and is unpickled today."""
+    params, plan = two_layers()
+    tx = swr_optax.soft_weight_rescaling(0.1, plan, reset_steps=[1])
+    state = tx.init(params)
+    older = swr_optax.SoftWeightRescalingState(*state[:3])
+    for _ in range(2):
+        found, older = jax.jit(tx.update)(params, older, params)
+        expected, state = tx.update(params, state, params)
+        chex.assert_trees_all_close(found, expected, rtol=1e-6)

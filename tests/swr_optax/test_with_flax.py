@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
 import swr_optax
 from swr_optax import metrics
@@ -125,3 +126,18 @@ def test_a_state_before_the_step_is_kept_as_arrays():
         np.testing.assert_allclose(
             found["norm"]["var"][...], factor * stats["norm"]["var"][...], rtol=1e-6
         )
+
+
+def test_the_bytes_of_another_networks_state_are_refused_in_the_step():
+    params, plan = two_layers()
+    tx = swr_optax.soft_weight_rescaling(0.1, plan)
+    part = {"second": params["second"]}
+    other = swr_optax.sequential_plan(part, ["second/w"])
+    saved = flax.serialization.to_bytes(
+        swr_optax.soft_weight_rescaling(0.1, other).init(part)
+    )
+    restored = flax.serialization.from_bytes(tx.init(params), saved)
+    with pytest.raises(
+        ValueError, match=r"of shape \(1,\), and plan has 2 layers: it is"
+    ):
+        tx.update(params, restored, params)

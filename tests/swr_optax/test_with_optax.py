@@ -8,7 +8,7 @@ import optax
 import pytest
 
 import swr_optax
-from two_layers import make_plan, norms_of, randomly, two_layers
+from two_layers import forward, make_plan, norms_of, randomly, two_layers
 
 OPTIMIZERS = {
     "adam": lambda: optax.adam(1e-2),
@@ -253,3 +253,79 @@ def test_inject_hyperparams_takes_schedules_and_groups(kind):
             norms_of(params) * [2 - feature, 2 - classifier],
             rtol=1e-6,
         )
+
+
+def test_schedule_free_bounds_its_iterates_only_around_swr():
+    """Behind it, SWR holds the point of the gradients while the iterates grow."""
+    params, plan = two_layers()
+    contrib = optax.contrib
+    swr = swr_optax.soft_weight_rescaling(0.05, plan)
+    inside = contrib.schedule_free(
+        optax.chain(optax.adam(0.01, b1=0.0), swr), 0.01, b1=0.9
+    )
+    behind = optax.chain(contrib.schedule_free_adamw(0.01), swr)
+
+    def growth(tx, state_of):
+        def step(_, carry):
+            params, state = carry
+            outward = jax.tree.map(jnp.negative, params)
+            updates, state = tx.update(outward, state, params)
+            return optax.apply_updates(params, updates), state
+
+        found, state = jax.jit(lambda carry: jax.lax.fori_loop(0, 1000, step, carry))(
+            (params, tx.init(params))
+        )
+        own = state_of(state)
+        averaged = contrib.schedule_free_eval_params(own, found)
+        return [norms_of(x) / norms_of(params) for x in (found, own.z, averaged)]
+
+    for grown in growth(inside, lambda state: state):
+        assert (grown < 1.5).all()
+        assert (grown > 1.1).all()
+    held, iterates, _ = growth(behind, lambda state: state[0])
+    assert (held < 1.5).all()
+    assert (iterates > 5).all()
+
+
+PARTS = {
+    "the head": (lambda tx, head: optax.masked(tx, head), True),
+    "all but the frozen": (
+        lambda tx, head: optax.transforms.selective_transform(
+            tx, freeze_mask=jax.tree.map(lambda is_head: not is_head, head)
+        ),
+        True,
+    ),
+    "the body": (
+        lambda tx, head: optax.masked(
+            tx, jax.tree.map(lambda is_head: not is_head, head)
+        ),
+        False,
+    ),
+    "both, each for itself": (
+        lambda tx, head: optax.partition(
+            {True: tx, False: optax.chain(tx)}, lambda _: head
+        ),
+        False,
+    ),
+}
+
+
+@pytest.mark.parametrize("parts", PARTS)
+def test_inside_masks_the_function_is_kept_or_the_mask_refused(parts):
+    params, plan = two_layers()
+    wrap, kept = PARTS[parts]
+    head = {"first": False, "second": True}
+    tx = wrap(swr_optax.soft_weight_rescaling(0.5, plan), head)
+    if not kept:
+        with pytest.raises(ValueError, match="is masked out and so cannot follow"):
+            tx.init(params)
+        return
+    moves = randomly(params)
+    if parts == "all but the frozen":  # Which gets no updates.
+        moves["first"] = jax.tree.map(jnp.zeros_like, moves["first"])
+    updates, _ = tx.update(moves, tx.init(params), params)
+    x = jax.random.normal(jax.random.key(3), (8, 5))
+    old, new = (
+        forward(optax.apply_updates(params, change), x) for change in (moves, updates)
+    )
+    assert swr_optax.metrics.proportionality_error(old, new) < 1e-6

@@ -45,3 +45,25 @@ def test_training_goes_on_where_it_was_saved(tmp_path, dtype):
         carry = step(*carry, randomly(params, k))
         restored = step(*restored, randomly(params, k))
     chex.assert_trees_all_equal(restored, carry)
+
+
+def test_a_state_is_restored_into_the_shapes_that_init_returns(tmp_path):
+    params, plan = two_layers()
+    tx = optax.chain(optax.adam(1e-2), swr_optax.soft_weight_rescaling(0.1, plan))
+    state = tx.init(params)
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(tmp_path / "state", state)
+        checkpointer.wait_until_finished()
+        shapes = tx.init(jax.eval_shape(lambda: params))
+        restored = checkpointer.restore(tmp_path / "state", shapes)
+        bare = checkpointer.restore(tmp_path / "state")  # Lists and dicts.
+    chex.assert_trees_all_equal(restored, state)
+    advice = "if it was saved, restore it into the structure of tx.init"
+    with pytest.raises(
+        ValueError, match=f"holds no SoftWeightRescalingState: .*{advice}"
+    ):
+        swr_optax.reset_reference_norms(bare, params, plan)
+    with pytest.raises(
+        TypeError, match=f"SoftWeightRescalingState .*, not dict: {advice}"
+    ):
+        swr_optax.soft_weight_rescaling(0.1, plan).update(params, bare[1], params)
