@@ -278,3 +278,37 @@ def test_single_task_has_its_two_forms(extra, tmp_path, monkeypatch, capsys):
     folder = "single-task-decay-digits-mlp" if extra else "single-task-digits-mlp"
     assert (tmp_path / "runs" / folder / "figure.png").is_file()
     assert folder in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", [("single-task",), (), ("proportionality",), SWEEP])
+def test_what_is_finished_is_shown_and_not_run_again(
+    command, tmp_path, monkeypatch, capsys
+):
+    """Until that is wanted, or another is."""
+    monkeypatch.chdir(tmp_path)
+    small = ["--seeds", "1", "--epochs", "1", "--train-images", "64", "--out", "out"]
+    words = [*command, *small]
+    if command == SWEEP:
+        words += ["--grid", "1e-2", "1e-3", "--protocol", "single-task"]
+    else:
+        words += ["--methods", "vanilla"]
+    words += [] if command else ["--tasks", "2"]
+    assert main(words) == 0
+    first = capsys.readouterr().out
+    files = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*.csv")}
+    assert main(words) == 0
+    shown = capsys.readouterr()
+    assert "out has this " in shown.err
+    assert " already: --restart runs it again\n" in shown.err
+    # The same table, without what was written.
+    table = [line for line in first.splitlines() if "wrote" not in line]
+    assert [line for line in shown.out.splitlines() if "wrote" not in line] == table
+    assert {path: path.stat().st_mtime_ns for path in files} == files
+    assert main([*words, "--restart"]) == 0
+    assert " already: " not in capsys.readouterr().err
+    assert all(path.stat().st_mtime_ns > written for path, written in files.items())
+    assert main([*words, "--learning-rate", "1e-4"]) == 0
+    told = capsys.readouterr().err
+    assert "out will be replaced (learning_rate 0.001 → 0.0001" in told
+    assert not list(tmp_path.rglob("checkpoint"))
+    assert not list(tmp_path.rglob(".*"))
