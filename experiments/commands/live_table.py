@@ -7,6 +7,7 @@ import threading
 from types import TracebackType
 
 import numpy as np
+from rich.box import HEAVY_HEAD
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -18,6 +19,9 @@ from experiments.protocols.streams import STREAMS
 
 CELLS = 10
 """Of a method's progress bar."""
+
+WIDE = 80
+"""Columns of a terminal that has room for bars."""
 
 
 class LiveTable:
@@ -70,23 +74,30 @@ class LiveTable:
 
     def _table(self) -> Table:
         config = self._config
+        wide = self._console.width >= WIDE
         table = Table(
             title=f"{STREAMS[config.protocol].title}, {config.dataset}, {config.model}:"
             f" {config.stream_tasks} tasks, {config.seeds} seeds",
+            box=HEAVY_HEAD if wide else None,
+            padding=(0, 1) if wide else (0, 1, 0, 0),
         )
         table.add_column("method")
         table.add_column("done")
-        table.add_column(f"{_column(config)}, first fifth", justify="right")
+        table.add_column(
+            f"{_column(config)}, first fifth" if wide else "first fifth",
+            justify="right",
+        )
         table.add_column("latest fifth", justify="right")
         fifth = max(1, config.stream_tasks // 5)
         with self._lock:
             records = {method: list(seen) for method, seen in self._records.items()}
         for method, seen in records.items():
-            filled = CELLS * len(seen) // (config.seeds * config.stream_tasks)
+            done = len(seen) / (config.seeds * config.stream_tasks)
+            filled = int(CELLS * done)
             latest = max((record.task for record in seen), default=0)
             table.add_row(
                 METHODS[method].label,
-                "━" * filled + "╌" * (CELLS - filled),
+                "━" * filled + "╌" * (CELLS - filled) if wide else f"{done:.0%}",
                 _mean(config, [r for r in seen if r.task <= fifth]),
                 _mean(config, [r for r in seen if r.task > max(fifth, latest - fifth)]),
             )
