@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 import numpy as np
+from rich.box import HEAVY_HEAD
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -18,6 +19,9 @@ from experiments.protocols.records import TaskRecord
 
 CELLS = 10
 """Of a method's progress bar."""
+
+WIDE = 80
+"""Columns of a terminal that has room for bars."""
 
 
 class Shown(NamedTuple):
@@ -94,22 +98,29 @@ class LiveTable:
 
     def _table(self) -> Table:
         shown = self._shown
+        wide = self._console.width >= WIDE
         table = Table(
             title=f"{shown.heading}: {shown.tasks} {shown.unit}, {shown.seeds} seeds",
+            box=HEAVY_HEAD if wide else None,
+            padding=(0, 1) if wide else (0, 1, 0, 0),
         )
         table.add_column("method")
         table.add_column("done")
-        table.add_column(f"{shown.column}, first fifth", justify="right")
+        table.add_column(
+            f"{shown.column}, first fifth" if wide else "first fifth",
+            justify="right",
+        )
         table.add_column("latest fifth", justify="right")
         fifth = max(1, shown.tasks // 5)
         with self._lock:
             records = {method: list(seen) for method, seen in self._records.items()}
         for method, seen in records.items():
-            filled = CELLS * len(seen) // (shown.seeds * shown.tasks)
+            done = len(seen) / (shown.seeds * shown.tasks)
+            filled = int(CELLS * done)
             latest = max((record.task for record in seen), default=0)
             table.add_row(
                 METHODS[method].label,
-                "━" * filled + "╌" * (CELLS - filled),
+                "━" * filled + "╌" * (CELLS - filled) if wide else f"{done:.0%}",
                 self._mean([r for r in seen if r.task <= fifth]),
                 self._mean([r for r in seen if r.task > max(fifth, latest - fifth)]),
             )

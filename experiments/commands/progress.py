@@ -10,6 +10,9 @@ from rich.console import Console
 
 from experiments.methods import METHODS
 
+WIDE = 80
+"""Columns of a terminal that has room for all."""
+
 
 class Progress:
     """Shows how far a run has come.
@@ -22,7 +25,7 @@ class Progress:
 
     def __init__(self, console: Console, total: int, unit: str = "epochs") -> None:
         self._console = console
-        self._bar = rich_progress.Progress(
+        columns: list[rich_progress.ProgressColumn] = [
             rich_progress.TextColumn("{task.description:<18}"),
             rich_progress.BarColumn(),
             rich_progress.MofNCompleteColumn(),
@@ -30,6 +33,16 @@ class Progress:
             rich_progress.TimeElapsedColumn(),
             rich_progress.TextColumn("left"),
             rich_progress.TimeRemainingColumn(),
+        ]
+        if console.width < WIDE:  # Then only what is asked first.
+            columns = [
+                rich_progress.TextColumn("{task.description}"),
+                rich_progress.TaskProgressColumn(),
+                rich_progress.TextColumn("left"),
+                rich_progress.TimeRemainingColumn(),
+            ]
+        self._bar = rich_progress.Progress(
+            *columns,
             console=console,
             disable=not console.is_terminal,
         )

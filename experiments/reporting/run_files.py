@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table
 
 from experiments.files import write_files
@@ -21,7 +24,7 @@ from experiments.reporting.drawing import plots
 from experiments.reporting.naming import label, task, title
 
 
-def summary_table(config: Config, frame: pd.DataFrame) -> Table:
+def summary_table(config: Config, frame: pd.DataFrame) -> ForTerminal:
     """The ranking of a run in stages: means ± standard deviations over seeds.
 
     Args:
@@ -29,7 +32,7 @@ def summary_table(config: Config, frame: pd.DataFrame) -> Table:
         frame: rows of ``metrics.csv``.
     """
     coefficients = {method: config.coefficient(method) for method in config.methods}
-    return _for_terminal(
+    return ForTerminal(
         f"{config.protocol}, {config.dataset}, {config.model}: {_size(config)}",
         tables.brief(_with_coefficients(frame, coefficients)),
     )
@@ -37,7 +40,7 @@ def summary_table(config: Config, frame: pd.DataFrame) -> Table:
 
 def tasks_table(
     frame: pd.DataFrame, coefficients: Mapping[str, Coefficient | None]
-) -> Table:
+) -> ForTerminal:
     """The ranking of a stream, or of agents, in 80 columns.
 
     Args:
@@ -47,7 +50,7 @@ def tasks_table(
     protocol, dataset, model = frame[["protocol", "dataset", "model"]].iloc[0]
     each = task(protocol)
     tasks, seeds = int(frame["task"].max()), frame["seed"].nunique()
-    return _for_terminal(
+    return ForTerminal(
         f"{title(protocol)}, {dataset}, {model}: {_count(tasks, each)},"
         f" {_count(seeds, 'seed')}; first and last fifth of {each}s, average ± half of"
         f" its 95 % interval, at a {each}'s end over the last fifth",
@@ -55,7 +58,7 @@ def tasks_table(
     )
 
 
-def proportionality_table(config: Config, frame: pd.DataFrame) -> Table:
+def proportionality_table(config: Config, frame: pd.DataFrame) -> ForTerminal:
     """Mean ± standard deviation over seeds for each ratio, biases and time.
 
     Args:
@@ -63,7 +66,7 @@ def proportionality_table(config: Config, frame: pd.DataFrame) -> Table:
         frame: rows of ``metrics.csv``.
     """
     name = label(config.methods[0])
-    return _for_terminal(
+    return ForTerminal(
         "test accuracy after scaling once with biases rescaled or kept,"
         f" {config.dataset}, {config.model}, {name}: {_size(config)}",
         tables.proportionality(frame.assign(finished=True, name=name)),
@@ -112,18 +115,50 @@ def _with_coefficients(
     return frame.assign(coefficient=[words.get(m, "") for m in frame["method"]])
 
 
-def _for_terminal(heading: str, table: tables.Table) -> Table:
-    # As narrow as it can be, or it would not fit 80 columns.
-    found = Table(title=escape(heading), pad_edge=False, padding=(0, 1, 0, 0))
-    for place, name in enumerate(table.header):
-        if name in ("method", "λ"):
-            found.add_column(name)
-        else:  # Only a heading may be broken, and no number.
-            width = max((len(row[place]) for row in table.rows), default=0)
-            found.add_column(name, justify="right", min_width=width)
-    for row in table.rows:
-        found.add_row(*map(escape, row))
-    return found
+MUCH = 1000
+"""Columns that are enough for any table."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ForTerminal:
+    """A table where there is room for it, and else a line for each of its cells.
+
+    Attributes:
+        heading: what is above it.
+        table: its text.
+    """
+
+    heading: str
+    table: tables.Table
+
+    def __rich_console__(
+        self, console: Console, options: ConsoleOptions
+    ) -> RenderResult:
+        """As Rich asks for it."""
+        whole = self._whole()
+        room = options.update(max_width=MUCH)
+        if Measurement.get(console, room, whole).minimum <= options.max_width:
+            yield whole
+            return
+        yield escape(self.heading)
+        first, *others = self.table.header
+        for name, *values in self.table.rows:
+            yield escape(f"{first} {name}")
+            for other, value in zip(others, values, strict=True):
+                yield escape(f"  {other}: {value}")
+
+    def _whole(self) -> Table:
+        # As narrow as it can be, or it would not fit 80 columns.
+        found = Table(title=escape(self.heading), pad_edge=False, padding=(0, 1, 0, 0))
+        for place, name in enumerate(self.table.header):
+            if name in ("method", "λ"):
+                found.add_column(name)
+            else:  # Only a heading may be broken, and no number.
+                width = max((len(row[place]) for row in self.table.rows), default=0)
+                found.add_column(name, justify="right", min_width=width)
+        for row in self.table.rows:
+            found.add_row(*map(escape, row))
+        return found
 
 
 def _size(config: Config) -> str:

@@ -25,6 +25,16 @@ SETTING = [
 ]
 """What two numbers must share to be compared: columns of :attr:`Run.rows`."""
 
+BEGUN = "checkpoint/run.json"
+"""What a run's folder has as long as it is not finished."""
+
+_COUNTED = ("seed", "stage", "epoch", "task")
+
+_FRACTIONS = (
+    *("test_accuracy", "stream_accuracy", "online_accuracy", "end_accuracy"),
+    "dead_units",
+)
+
 _TEXT = ("protocol", "dataset", "model", "method", "game", "biases", "when")
 
 
@@ -145,12 +155,15 @@ class Run:
 
 
 def find_runs(root: Path) -> list[Path]:
-    """Every folder at or below ``root`` that has a ``config.json``.
+    """Every folder at or below ``root`` that has a run, finished or not.
 
     Raises:
         UserError: if there is none.
     """
-    found = sorted(path.parent for path in root.rglob("config.json"))
+    finished = {path.parent for path in root.rglob("config.json")}
+    begun = {path.parents[1] for path in root.rglob(BEGUN)}
+    # What is being written is no run yet.
+    found = sorted(f for f in finished | begun if not f.name.startswith("."))
     if not found:
         raise UserError(f"no run in {root}: make one first, or name its folder")
     return found
@@ -181,6 +194,10 @@ def _read_config(path: Path, folder: Path) -> dict[str, Any]:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
+        if (folder / BEGUN).exists():
+            raise UserError(
+                f"{folder} is not finished: give its command again, and it goes on"
+            ) from None
         raise UserError(f"{folder} has no config.json: name a run's folder") from None
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
@@ -240,6 +257,12 @@ def _read_metrics(
             if name in ("seed", *place):  # Which are never unknown.
                 read = found[name].abs() < float("inf")
             check(read, name, "must be a number, not")
+            if name in _COUNTED:
+                whole = (found[name] >= 0) & (found[name] % 1 == 0)
+                check(whole, name, "must be a whole number from 0, not")
+            if name in _FRACTIONS:
+                fraction = found[name].isna() | found[name].between(0, 1)
+                check(fraction, name, "must be from 0 to 1, not")
     for name in ("protocol", "dataset", "model"):
         same = text[name] == config[name]
         check(same, name, f"is not {config[name]!r}, as in config.json, but")

@@ -48,7 +48,7 @@ def training_rows(config, finished):
                     settled = 1 - np.exp(-8 * epoch / config["epochs"])
                     drop = DROPS.get(method, 0.02) if stage > 1 else 0.8
                     accuracy = top - drop * (1 - settled) + 0.002 * stage
-                    accuracy += 0.003 * generator.normal()
+                    accuracy = min(accuracy + 0.003 * generator.normal(), 1.0)
                     accuracies.append(accuracy)
                     growth = 1 + 0.3 * (stage - 1 + settled) / (1 + index)
                     row = [config[name] for name in ("protocol", "dataset", "model")]
@@ -133,12 +133,12 @@ def stream_rows(config):
                 online = start - lost * (1 - np.exp(-3 * done)) + 0.01 * seed
                 online += 0.02 * shared[task - 1] + 0.008 * generator.normal()
                 scored = int(not easy or task % 2 == 1)
-                online = online if scored else 0.95
+                online = np.clip(online, 0, 1) if scored else 0.95
                 accuracy = "" if loss else online
                 row = [config[name] for name in ("protocol", "dataset", "model")]
                 row += [method, seed, task, 100 * task, accuracy]
                 row += ["" if loss else min(online + 0.3, 1.0)]
-                row += [online - 0.05 if tested else "", 1.0 - online]
+                row += [max(online - 0.05, 0.0) if tested else "", 1.0 - online]
                 growth = 1 + (grown - 1) * (1 - np.exp(-3 * done))
                 row += [0.4 * (1 + done), growth, max(lost, 0.0) * done, 40 - 30 * lost]
                 row += [1.5 * task, scored]

@@ -1,6 +1,7 @@
 """The command as a user types it."""
 
 import csv
+import io
 import os
 import subprocess
 import sys
@@ -312,3 +313,134 @@ def test_what_is_finished_is_shown_and_not_run_again(
     assert "out will be replaced (learning_rate 0.001 → 0.0001" in told
     assert not list(tmp_path.rglob("checkpoint"))
     assert not list(tmp_path.rglob(".*"))
+
+
+TINY = ("--seeds", "1", "--epochs", "1", "--train-images", "16", "--tasks", "1")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The words of a command whose run is there, and its folder."""
+    words = [*TINY, "--methods", "vanilla", "swr", "--out"]
+    words.append(str(tmp_path_factory.mktemp("finished") / "out"))
+    assert main(words) == 0
+    return words
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a full disk")
+@pytest.mark.parametrize("report", [False, True])
+def test_output_that_cannot_be_written_is_named(
+    report, finished, tmp_path, monkeypatch, capsys
+):
+    words = ["report", finished[-1], "--out", str(tmp_path / "report")]
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        assert main(words if report else finished) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "swr-experiments: cannot write to standard output: No space left on device"
+    )
+
+
+@pytest.mark.parametrize("report", [False, True])
+def test_a_reader_who_has_enough_gets_no_more(
+    report, finished, tmp_path, monkeypatch, capsys
+):
+    words = ["report", finished[-1], "--out", str(tmp_path / "report")]
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as closed:
+        monkeypatch.setattr(sys, "stdout", closed)
+        try:
+            status = main(words if report else finished)
+        except SystemExit as end:  # Rich's.
+            status = end.code
+    assert status == 1
+    assert len(capsys.readouterr().err.splitlines()) <= 1
+    assert report == (tmp_path / "report" / "report.html").exists()
+
+
+def test_an_encoding_without_greek_will_do(finished, monkeypatch):
+    printed = io.BytesIO()
+    with io.TextIOWrapper(printed, encoding="ascii") as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        assert main(finished) == 0
+        stdout.flush()
+        text = printed.getvalue().decode("ascii")
+    assert "SWR" in text
+    assert "verage ?" in text
+
+
+@pytest.mark.parametrize("out", ["", ".", "a\0b"])
+@pytest.mark.parametrize(
+    "command", [[], ["proportionality"], SWEEP, ["report"], ["guide"], ["benchmark"]]
+)
+def test_a_folder_needs_a_name(command, out, tmp_path, monkeypatch, capsys):
+    message = "--out must name a folder of its own, such as runs/mine"
+    if command == ["report"]:
+        command = ["report", "run"]
+    words = [*command, "--out", out]
+    check_mistake(words, message, tmp_path, monkeypatch, capsys)
+
+
+@pytest.mark.parametrize("command", [["warm-start"], ["single-task"], SWEEP])
+def test_more_images_than_there_are_are_refused(command, tmp_path, monkeypatch, capsys):
+    words = [*command, "--train-images", "99999999"]
+    message = (
+        "train_images 99999999 are more than the 1437 that there are: give a smaller"
+        " --train-images"
+    )
+    check_mistake(words, message, tmp_path, monkeypatch, capsys)
+
+
+def test_a_checkpoint_that_is_no_folder_is_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "checkpoint").write_text("mine")
+    assert main([*TINY, "--out", "out"]) == 2
+    assert capsys.readouterr().err == (
+        "swr-experiments: cannot use out/checkpoint: Not a directory\n"
+    )
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["checkpoint"]
+
+
+def test_another_s_unfinished_run_is_refused(tmp_path, monkeypatch, capsys):
+    """In one line that says what differs; with --restart it makes room."""
+    monkeypatch.chdir(tmp_path)
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    words = [*TINY, "--methods", "vanilla", "--out", "out"]
+    with monkeypatch.context() as patch:
+        patch.setattr("experiments.commands.streams.write_run", stopped)
+        assert main(words) == 130
+    capsys.readouterr()
+    assert main([*words, "--decay"]) == 2
+    assert capsys.readouterr().err == (
+        "swr-experiments: out/checkpoint holds an unfinished run of another"
+        " configuration (decay False → True): give its own options again to go on,"
+        " choose another --out, or throw it away with --restart\n"
+    )
+    assert main(words) == 0
+    told = "resumed: out/checkpoint has 1 part of the run"
+    assert told in capsys.readouterr().err.splitlines()
+    with monkeypatch.context() as patch:
+        patch.setattr("experiments.commands.streams.write_run", stopped)
+        assert main([*words, "--restart"]) == 130
+    assert main([*words, "--decay", "--restart"]) == 0
+
+
+def test_without_a_home_it_runs_and_says_nothing_of_it(tmp_path):
+    path = os.pathsep.join(map(os.path.abspath, sys.path))
+    kept = {k: v for k, v in os.environ.items() if k[:4] not in ("XDG_", "MPLC")}
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments", *TINY, "--methods", "vanilla"],
+        cwd=tmp_path,
+        env={**kept, "PYTHONPATH": path, "HOME": "/proc/none"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("vanilla: online accuracy ")

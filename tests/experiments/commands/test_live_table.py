@@ -120,6 +120,21 @@ def test_a_regression_is_compared_by_its_loss():
     assert "loss, first fifth" in table
 
 
+def test_a_narrow_one_fits():
+    methods = ("shrink_and_perturb_steps", "swr_directions", "vanilla")
+    config = stream(methods=methods, seeds=2, tasks=10)
+    file = io.StringIO()
+    console = Console(file=file, width=40)
+    table = LiveTable(console, streams.shown(config))
+    table.add([record(m, s, 1, 0.25) for m in methods for s in range(2)])
+    console.print(table._table())
+    lines = file.getvalue().splitlines()
+    assert max(map(len, lines)) <= 40
+    assert "…" not in file.getvalue()
+    (vanilla,) = [line for line in lines if "vanilla" in line]
+    assert [*vanilla.split()] == ["vanilla", "10%", "0.250"]
+
+
 @pytest.mark.parametrize("stopped", [False, True])
 def test_a_terminal_s_table_leaves_nothing_behind(stopped):
     file = io.StringIO()

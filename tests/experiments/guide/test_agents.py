@@ -21,8 +21,11 @@ def test_its_tables_are_those_of_the_results():
     found = {}
     for name, _, first, last, average, *_ in rows:
         name = name.strip().strip("*")
-        score = average.split("±")[0]
-        found.setdefault(name, []).append([float(x) for x in (first, last, score)])
+        cells = (first, last, average.split("±")[0])
+        numbers = [float(cell.replace("−", "-")) for cell in cells]
+        found.setdefault(name, []).append(
+            [float(x.replace("−", "-")) for x in (first, last, score)]
+        )
     for i, environment in enumerate(("cartpole", "acrobot")):
         path = ROOT / "results" / f"agent-{environment}" / "ranking.csv"
         measured = pd.read_csv(path)

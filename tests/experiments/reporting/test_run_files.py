@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -168,6 +169,34 @@ def test_proportionality_fits_a_terminal(write_folder, tmp_path):
         *("0.1", "0.6510 ± 0.0014", "0.6610 ± 0.0014"),
         *("0.5510 ± 0.0014", "0.5610 ± 0.0014"),
     ]
+
+
+@pytest.mark.parametrize("width", [40, 60])
+@pytest.mark.parametrize("protocol", ["random-labels", "proportionality"])
+def test_no_digit_is_cut_where_there_is_little_room(
+    write_folder, tmp_path, protocol, width
+):
+    folder = write_folder(tmp_path / "run", protocol=protocol, seeds=2)
+    frame = pd.read_csv(folder / "metrics.csv")
+    config = Config(protocol="proportionality", methods=("vanilla",), seeds=2)
+    if protocol == "proportionality":
+        frame = frame[frame["method"] == "vanilla"]
+        table = proportionality_table(config, frame)
+    else:
+        table = tasks_table(frame, {"swr": 1e-3})
+    texts = []
+    for columns in (width, 80):
+        console = Console(width=columns)
+        with console.capture() as capture:
+            console.print(table)
+        texts.append(capture.get())
+    narrow, wide = texts
+    assert max(map(len, narrow.splitlines())) <= width
+    assert "…" not in narrow
+    numbers = [re.findall(r"\d+\.\d+(?: ± \d+\.\d+)?", text) for text in texts]
+    assert numbers[0] == numbers[1]
+    assert len(numbers[1]) > 10
+    assert wide.count("│") > 10
 
 
 def test_a_run_reads_back(tmp_path):

@@ -8,6 +8,7 @@ import pytest
 from experiments.errors import UserError
 from experiments.reporting.naming import KNOWN, metric
 from experiments.reporting.runs import find_runs, read_run
+from experiments.training.checkpoint import Checkpoints
 
 
 @pytest.mark.parametrize("protocol", KNOWN)
@@ -155,6 +156,9 @@ def test_a_broken_config_is_named(write_folder, tmp_path, fields, message):
         ("mlp,swr,0,1,2,", "mlp,swr,,1,2,", "line 7: seed must be a number, not ''"),
         ("mlp,swr,0,1,2,", "mlp,swr,0,inf,2,", "7: stage must be a number, not 'inf'"),
         ("mlp,swr,0,1,2,", "mlp,,0,1,2,", "line 7: method must be a name, not ''"),
+        ("mlp,swr,0,1,2,", "mlp,swr,0,1,nan,", "7: epoch must be a number, not 'nan'"),
+        ("mlp,swr,0,1,2,", "mlp,swr,0,1,1.5,", "epoch must be a whole number from 0,"),
+        ("mlp,swr,0,1,2,", "mlp,swr,-1,1,2,", "7: seed must be a whole number from 0,"),
         ("test_accuracy,", "accuracy,", "metrics.csv has no column 'test_accuracy'"),
         ("seconds,", "step,", "the names of columns must be printable and unique"),
     ],
@@ -169,6 +173,32 @@ def test_a_broken_table_is_named(write_folder, tmp_path, old, new, message):
     assert message in str(error.value)
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("value", ["2", "-inf", "inf", "-0.1", "1.0001"])
+@pytest.mark.parametrize(
+    ("protocol", "column"),
+    [
+        ("single-task", "test_accuracy"),
+        ("single-task", "dead_units"),
+        ("random-labels", "online_accuracy"),
+        ("random-labels", "end_accuracy"),
+        ("proportionality", "test_accuracy"),
+    ],
+)
+def test_no_fraction_is_named(write_folder, tmp_path, protocol, column, value):
+    folder = write_folder(tmp_path / "run", seeds=1, protocol=protocol)
+    place = (folder / "metrics.csv").read_text().split("\n")[0].split(",").index(column)
+
+    def broken(rows):
+        cells = rows[1].split(",")
+        return [rows[0], ",".join([*cells[:place], value, *cells[place + 1 :]])]
+
+    with pytest.raises(UserError) as error:
+        rewrite(folder, broken)
+    assert str(error.value) == (
+        f"{folder}/metrics.csv, line 3: {column} must be from 0 to 1, not {value!r}"
+    )
 
 
 def test_what_is_no_text_is_named(write_folder, tmp_path):
@@ -201,4 +231,16 @@ def test_runs_are_found(write_folder, tmp_path):
         find_runs(tmp_path)
     folders = [write_folder(tmp_path / "b"), write_folder(tmp_path / "a" / "deep")]
     (tmp_path / "report").mkdir()
+    unfinished = tmp_path / "c" / ".unfinished-abc"
+    write_folder(unfinished)
     assert find_runs(tmp_path) == sorted(folders)
+
+
+def test_an_unfinished_one_is_found_and_named(tmp_path):
+    Checkpoints(tmp_path / "run" / "checkpoint", "a run")
+    (folder,) = find_runs(tmp_path)
+    with pytest.raises(UserError) as error:
+        read_run(folder)
+    assert str(error.value) == (
+        f"{tmp_path}/run is not finished: give its command again, and it goes on"
+    )
