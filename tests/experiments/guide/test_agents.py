@@ -23,9 +23,7 @@ def test_its_tables_are_those_of_the_results():
         name = name.strip().strip("*")
         cells = (first, last, average.split("±")[0])
         numbers = [float(cell.replace("−", "-")) for cell in cells]
-        found.setdefault(name, []).append(
-            [float(x.replace("−", "-")) for x in (first, last, score)]
-        )
+        found.setdefault(name, []).append(numbers)
     for i, environment in enumerate(("cartpole", "acrobot")):
         path = ROOT / "results" / f"agent-{environment}" / "ranking.csv"
         measured = pd.read_csv(path)
