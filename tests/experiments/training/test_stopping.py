@@ -97,11 +97,13 @@ def test_what_is_ignored_stays_ignored():
 
 
 def test_a_handler_that_came_between_is_replaced():
-    """Ray has one of its own."""
+    """Ray has one of its own; and what a shell starts behind & ignores SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     with ended():
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(15))
         with saving_first():
             signal.raise_signal(signal.SIGTERM)
+    signal.signal(signal.SIGINT, before)
 
 
 def test_threads_leave_signals_alone():
