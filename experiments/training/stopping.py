@@ -57,7 +57,12 @@ def stopped_by_signals() -> Iterator[None]:
         yield  # Signals go to the main thread alone.
         return
     before = {number: signal.getsignal(number) for number in SIGNALS}
+    hook = sys.unraisablehook
     _Noted.number, _Noted.listening = None, True
+    sys.unraisablehook = lambda told: (
+        # What is swallowed is not lost, so nothing is to be said of it.
+        None if isinstance(told.exc_value, Stopped) else hook(told)
+    )
     _listen()
     try:
         yield
@@ -66,6 +71,7 @@ def stopped_by_signals() -> Iterator[None]:
         raise
     finally:
         _Noted.number, _Noted.listening = None, False
+        sys.unraisablehook = hook
         for number, handler in before.items():
             signal.signal(number, handler)
 
