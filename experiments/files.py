@@ -54,7 +54,7 @@ def check_writable(out: Path) -> None:
     try:
         existing = next(p for p in [out, *out.absolute().parents] if p.exists())
         tempfile.TemporaryDirectory(dir=existing).cleanup()
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise UserError(f"cannot write to {out}: {reason(error)}") from error
 
 

@@ -43,6 +43,7 @@ class _Noted:
     """What signals have said to this process."""
 
     number: int | None = None
+    listening: bool = False
     saving_first: bool = False
 
 
@@ -56,7 +57,12 @@ def stopped_by_signals() -> Iterator[None]:
         yield  # Signals go to the main thread alone.
         return
     before = {number: signal.getsignal(number) for number in SIGNALS}
-    _Noted.number = None
+    hook = sys.unraisablehook
+    _Noted.number, _Noted.listening = None, True
+    sys.unraisablehook = lambda told: (
+        # What is swallowed is not lost, so nothing is to be said of it.
+        None if isinstance(told.exc_value, Stopped) else hook(told)
+    )
     _listen()
     try:
         yield
@@ -64,7 +70,8 @@ def stopped_by_signals() -> Iterator[None]:
         raise_if_asked()
         raise
     finally:
-        _Noted.number = None
+        _Noted.number, _Noted.listening = None, False
+        sys.unraisablehook = hook
         for number, handler in before.items():
             signal.signal(number, handler)
 
@@ -73,9 +80,7 @@ def stopped_by_signals() -> Iterator[None]:
 def saving_first() -> Iterator[None]:
     """A block in which a signal is only noted, since lanes save and end themselves."""
     raise_if_asked()
-    if threading.current_thread() is threading.main_thread() and (
-        signal.getsignal(signal.SIGINT) is _note
-    ):
+    if _Noted.listening and threading.current_thread() is threading.main_thread():
         _listen()  # Ray, for one, has put its own in the place of ours.
     _Noted.saving_first = True
     try:

@@ -41,8 +41,8 @@ def test_a_signal_ends_what_runs(number):
     assert not is_asked()
 
 
-def test_what_garbage_collection_swallows_is_not_lost():
-    """As a KeyboardInterrupt in JAX's callback is."""
+def test_what_garbage_collection_swallows_is_not_lost(capsys):
+    """As a KeyboardInterrupt in JAX's callback is; nor does it leave a traceback."""
 
     def interrupted(phase, _):
         if phase == "start":
@@ -50,17 +50,16 @@ def test_what_garbage_collection_swallows_is_not_lost():
             signal.raise_signal(signal.SIGINT)
 
     reached = []
-    hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
-    try:
-        with ended():
-            gc.callbacks.append(interrupted)
-            gc.collect()
-            reached.append("swallowed")
-            raise_if_asked()
-            reached.append("lost")
-    finally:
-        sys.unraisablehook = hook
+    hook = sys.unraisablehook
+    with ended():
+        gc.callbacks.append(interrupted)
+        gc.collect()
+        reached.append("swallowed")
+        raise_if_asked()
+        reached.append("lost")
+    assert sys.unraisablehook is hook
     assert reached == ["swallowed"]
+    assert capsys.readouterr().err == ""
 
 
 def test_a_signal_is_only_noted_where_lanes_save(capfd):
@@ -97,11 +96,13 @@ def test_what_is_ignored_stays_ignored():
 
 
 def test_a_handler_that_came_between_is_replaced():
-    """Ray has one of its own."""
+    """Ray has one of its own; and what a shell starts behind & ignores SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     with ended():
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(15))
         with saving_first():
             signal.raise_signal(signal.SIGTERM)
+    signal.signal(signal.SIGINT, before)
 
 
 def test_threads_leave_signals_alone():
