@@ -30,6 +30,11 @@ sys.exit(main(sys.argv[1:]))
 
 SMALL = ("--epochs", "1", "--train-images", "16", "--methods", "vanilla", "swr")
 STREAM = ("stream", "--tasks", "30", "--seeds", "2", *SMALL)
+STAGES = ("warm-start", "--seeds", "1", *SMALL)
+AGENT = (
+    *("agent", "--levels", "3", "--iterations", "20", "--seeds", "1"),
+    *("--model", "actor_critic_small", "--methods", "vanilla", "swr"),
+)
 
 
 class Command:
@@ -89,27 +94,38 @@ def appears(folder, pattern, process):
         time.sleep(0.01)
 
 
-def test_killed_at_any_moment_it_gives_the_same_table(compiled, tmp_path):
+@pytest.mark.parametrize(
+    ("words", "place", "count", "kills"),
+    [
+        pytest.param(STREAM, ("task",), 120, KILLS, id="stream"),
+        pytest.param(STAGES, ("stage", "epoch"), 6, KILLS // 2, id="stages"),
+        pytest.param(AGENT, ("task",), 6, KILLS // 2, id="agent"),
+    ],
+)
+def test_killed_at_any_moment_it_gives_the_same_table(
+    words, place, count, kills, compiled, tmp_path
+):
     """While it compiles, trains, saves and writes its results."""
     command = Command(tmp_path, compiled)
-    assert command.run(*STREAM, "--out", "whole", often=True) == 0, command.errors
+    assert command.run(*words, "--out", "whole", often=True) == 0, command.errors
     rows = command.numbers("whole")
-    assert len({(r["method"], r["seed"], r["task"]) for r in rows}) == len(rows) == 120
+    identities = {tuple(row[k] for k in ("method", "seed", *place)) for row in rows}
+    assert len(identities) == len(rows) == count
     seed = random.randrange(10**6)
     generator, seconds, killed = random.Random(seed), 3.0, 0
-    while killed <= KILLS:
-        with command.start(*STREAM, "--out", "out", often=True) as process:
+    while killed <= kills:
+        with command.start(*words, "--out", "out", often=True) as process:
             begins(tmp_path / "out", process)
             start = time.monotonic()
             try:  # The last time it may come to its end.
-                process.wait(generator.uniform(0, seconds) if killed < KILLS else 300)
+                process.wait(generator.uniform(0, seconds) if killed < kills else 300)
             except subprocess.TimeoutExpired:
                 process.kill()
                 killed += 1
                 process.communicate()
                 continue
             errors = process.stderr.read()
-        killed += killed == KILLS
+        killed += killed == kills
         seconds = time.monotonic() - start
         assert process.returncode == 0, f"seed {seed}: {errors}"
         assert command.numbers("out") == rows, f"seed {seed}"
