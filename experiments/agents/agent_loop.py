@@ -21,8 +21,8 @@ from experiments.models import AGENT_MODELS, HEADS
 from experiments.protocols.comparison import OPTIMIZERS
 from experiments.protocols.records import of_member
 from experiments.training.checkpoint import Checkpoints, Lane
-from experiments.training.engine import Engine, Tick, run_here
-from experiments.training.lanes import Job, Member, lanes, stacked
+from experiments.training.engine import Engine, Tick, run_here, run_in_turns
+from experiments.training.lanes import Job, Member, stacked
 from experiments.training.network import Network
 from experiments.training.step import TrainState
 from experiments.training.training import Training
@@ -52,22 +52,8 @@ def run_jobs(
     checkpoints: Checkpoints,
     engine: Engine = run_here,
 ) -> list[Histories]:
-    """Runs methods with seeds and coefficients; the records of each job's members.
-
-    Jobs take turns seed by seed, so that one sees early how methods compare.
-    """
-    parts = [
-        (turn, i, Job(job.method, lane))
-        for i, job in enumerate(jobs)
-        for turn, lane in enumerate(lanes(job.members))
-    ]
-    parts.sort(key=lambda part: part[:2])
-    side_by_side = [job for _, _, job in parts]
-    results = engine(AgentRun(config), [side_by_side], tick, checkpoints)
-    histories: list[Histories] = [[] for _ in jobs]
-    for (_, i, _), found in zip(parts, results, strict=True):
-        histories[i] += found
-    return histories
+    """Runs methods with seeds and coefficients; the records of each job's members."""
+    return run_in_turns(AgentRun(config), jobs, tick, checkpoints, engine)
 
 
 class AgentRun:

@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
-import time
-
-import pandas as pd
-from rich.console import Console
 
 from experiments.agents.agent_loop import run_agents
 from experiments.agents.config import AgentConfig
-from experiments.agents.records import LevelRecord
-from experiments.commands.folder import alone_in, finished_rows
-from experiments.commands.live_table import LiveTable, Shown
-from experiments.commands.tensorboard import EventFiles, event_files
-from experiments.files import check_writable
-from experiments.reporting.run_files import tasks_table, write_run
-from experiments.reporting.runs import read_run
-from experiments.reporting.verdict import verdict
-from experiments.training.checkpoint import Checkpoints
+from experiments.commands.live_table import Shown
+from experiments.commands.streams import Learn, run_tasks
 from experiments.training.compiled import keep_compiled_programs
 from experiments.training.engine import Engine, run_here
-from experiments.training.stopping import saving_first
 
 
 def run(
@@ -40,46 +26,12 @@ def run(
     Raises:
         UserError: if the folder cannot be written.
     """
-    check_writable(out)
-    events = event_files(out, tensorboard)
-    with alone_in(out):
-        rows = None if restart else finished_rows(out, config.to_json())
-        if rows is None:
-            _learn(config, out, events, engine, restart)
-        else:
-            _show(config, rows)
 
+    def with_programs() -> Learn:
+        keep_compiled_programs()
+        return lambda tick, checkpoints: run_agents(config, tick, checkpoints, engine)
 
-def _learn(
-    config: AgentConfig,
-    out: Path,
-    events: AbstractContextManager[EventFiles | None],
-    engine: Engine,
-    restart: bool,
-) -> None:
-    keep_compiled_programs()
-    began = time.perf_counter()
-    checkpoints = Checkpoints(out / "checkpoint", config.to_json(), restart)
-    live = LiveTable(Console(stderr=True), shown(config))
-    with saving_first(), live as table, events as files_of_events:
-
-        def tick(records: Sequence[LevelRecord]) -> None:
-            table.add(records)
-            if files_of_events is not None:
-                files_of_events.add(records)
-
-        records = run_agents(config, tick, checkpoints, engine)
-    files = write_run(out, config, [record.row() for record in records])
-    checkpoints.remove()
-    _show(config, read_run(out).metrics)
-    print(f"{time.perf_counter() - began:.0f} s; wrote", *files)
-
-
-def _show(config: AgentConfig, frame: pd.DataFrame) -> None:
-    coefficients = {method: config.coefficient(method) for method in config.methods}
-    console = Console()
-    console.print(tasks_table(frame, coefficients))
-    console.print(f"\n{verdict(frame)}\n", markup=False, highlight=False)
+    run_tasks(config, shown(config), with_programs, out, tensorboard, restart)
 
 
 def shown(config: AgentConfig) -> Shown:

@@ -1,20 +1,22 @@
-"""The command ``stream``: a run as a user sees it."""
+"""The command ``stream``: a run of tasks as a user sees it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 import time
+from typing import Any
 
 import pandas as pd
 from rich.console import Console
 
+from experiments.agents.records import LevelRecord
 from experiments.commands.folder import alone_in, finished_rows
 from experiments.commands.live_table import LiveTable, Shown
 from experiments.commands.stages import prepare
-from experiments.commands.tensorboard import EventFiles, event_files
+from experiments.commands.tensorboard import event_files
 from experiments.files import check_writable
+from experiments.protocols.comparison import Comparison
 from experiments.protocols.config import Config
 from experiments.protocols.records import TaskRecord
 from experiments.protocols.stream_loop import run_stream
@@ -23,8 +25,11 @@ from experiments.reporting.run_files import tasks_table, write_run
 from experiments.reporting.runs import read_run
 from experiments.reporting.verdict import verdict
 from experiments.training.checkpoint import Checkpoints
-from experiments.training.engine import Engine, run_here
+from experiments.training.engine import Engine, Tick, run_here
 from experiments.training.stopping import saving_first
+
+Learn = Callable[[Tick[Any], Checkpoints], Sequence[TaskRecord | LevelRecord]]
+"""Runs all lanes; their records."""
 
 
 def run(
@@ -42,44 +47,63 @@ def run(
     Raises:
         UserError: if the data cannot be had or the folder not be written.
     """
+
+    def with_data() -> Learn:
+        dataset = prepare(config, data_dir)
+        return lambda tick, checkpoints: run_stream(
+            config, dataset, tick, checkpoints, engine
+        )
+
+    run_tasks(config, shown(config), with_data, out, tensorboard, restart)
+
+
+def run_tasks(
+    config: Comparison,
+    shown: Shown,
+    ready: Callable[[], Learn],
+    out: Path,
+    tensorboard: bool,
+    restart: bool,
+) -> None:
+    """Runs whatever has tasks, as :func:`run` says.
+
+    Args:
+        config: of the run.
+        shown: while it runs.
+        ready: makes what is needed to learn, if there is anything to be learnt.
+        out: the run's folder.
+        tensorboard: whether event files are written.
+        restart: whether it is run though the folder has it.
+
+    Raises:
+        UserError: if the folder cannot be written, or what ``ready`` raises.
+    """
     check_writable(out)
     events = event_files(out, tensorboard)
     with alone_in(out):
         rows = None if restart else finished_rows(out, config.to_json())
-        if rows is None:
-            _learn(config, out, data_dir, events, engine, restart)
-        else:
+        if rows is not None:
             _show(config, rows)
+            return
+        learn = ready()
+        began = time.perf_counter()
+        checkpoints = Checkpoints(out / "checkpoint", config.to_json(), restart)
+        live = LiveTable(Console(stderr=True), shown)
+        with saving_first(), live as table, events as files_of_events:
+
+            def tick(records: Sequence[Any]) -> None:
+                table.add(records)
+                if files_of_events is not None:
+                    files_of_events.add(records)
+
+            records = learn(tick, checkpoints)
+        files = write_run(out, config, [record.row() for record in records])
+        checkpoints.remove()
+        _show(config, read_run(out).metrics)
+        print(f"{time.perf_counter() - began:.0f} s; wrote", *files)
 
 
-def _learn(
-    config: Config,
-    out: Path,
-    data_dir: str | None,
-    events: AbstractContextManager[EventFiles | None],
-    engine: Engine,
-    restart: bool,
-) -> None:
-    dataset = prepare(config, data_dir)
-    began = time.perf_counter()
-    checkpoints = Checkpoints(out / "checkpoint", config.to_json(), restart)
-    live = LiveTable(Console(stderr=True), shown(config))
-    with saving_first(), live as table, events as files_of_events:
-
-        def tick(records: Sequence[TaskRecord]) -> None:
-            table.add(records)
-            if files_of_events is not None:
-                files_of_events.add(records)
-
-        records = run_stream(config, dataset, tick, checkpoints, engine)
-    rows = [record.row() for record in records]
-    files = write_run(out, config, rows)
-    checkpoints.remove()
-    _show(config, read_run(out).metrics)
-    print(f"{time.perf_counter() - began:.0f} s; wrote", *files)
-
-
-def _show(config: Config, frame: pd.DataFrame) -> None:
+def _show(config: Comparison, frame: pd.DataFrame) -> None:
     coefficients = {method: config.coefficient(method) for method in config.methods}
     console = Console()
     console.print(tasks_table(frame, coefficients))

@@ -20,8 +20,8 @@ from experiments.protocols.stages import PROTOCOLS
 from experiments.protocols.streams import STREAMS
 from experiments.protocols.tasks import Task
 from experiments.training.checkpoint import Checkpoints, Lane
-from experiments.training.engine import Engine, Tick, run_here
-from experiments.training.lanes import Job, lanes, stacked
+from experiments.training.engine import Engine, Tick, run_here, run_in_turns
+from experiments.training.lanes import Job, stacked
 from experiments.training.network import build_network
 from experiments.training.step import CLASSIFICATION, REGRESSION
 from experiments.training.training import Data, Sums, Training
@@ -53,22 +53,8 @@ def run_jobs(
     checkpoints: Checkpoints,
     engine: Engine = run_here,
 ) -> list[Histories]:
-    """Runs methods with seeds and coefficients; the records of each job's members.
-
-    Jobs take turns seed by seed, so that one sees early how methods compare.
-    """
-    parts = [
-        (turn, i, Job(job.method, lane))
-        for i, job in enumerate(jobs)
-        for turn, lane in enumerate(lanes(job.members))
-    ]
-    parts.sort(key=lambda part: part[:2])
-    side_by_side = [job for _, _, job in parts]
-    results = engine(StreamRun(config, dataset), [side_by_side], tick, checkpoints)
-    histories: list[Histories] = [[] for _ in jobs]
-    for (_, i, _), found in zip(parts, results, strict=True):
-        histories[i] += found
-    return histories
+    """Runs methods with seeds and coefficients; the records of each job's members."""
+    return run_in_turns(StreamRun(config, dataset), jobs, tick, checkpoints, engine)
 
 
 class StreamRun:

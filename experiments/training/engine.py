@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 import jax
 
 from experiments.training.checkpoint import Checkpoints, Lane
-from experiments.training.lanes import Job
+from experiments.training.lanes import Job, lanes
 from experiments.training.side_by_side import run_side_by_side
 
 Done = TypeVar("Done")
@@ -77,3 +77,35 @@ def run_here(
         for jobs in rounds
         for result in run_side_by_side(work, list(enumerate(jobs)), tick)
     ]
+
+
+def run_in_turns(
+    run: Run[Done, list[Result]],
+    jobs: Sequence[Job],
+    tick: Tick[Done],
+    checkpoints: Checkpoints,
+    engine: Engine = run_here,
+) -> list[list[Result]]:
+    """Runs methods whose lanes are independent; the results of each job's members.
+
+    Jobs take turns seed by seed, so that one sees early how methods compare.
+
+    Args:
+        run: whose lanes give a result for each of their members.
+        jobs: each with all members of a method.
+        tick: see :data:`Tick`.
+        checkpoints: where lanes are saved.
+        engine: what works on them.
+    """
+    parts = [
+        (turn, i, Job(job.method, lane))
+        for i, job in enumerate(jobs)
+        for turn, lane in enumerate(lanes(job.members))
+    ]
+    parts.sort(key=lambda part: part[:2])
+    side_by_side = [job for _, _, job in parts]
+    found: list[list[Result]] = [[] for _ in jobs]
+    results = engine(run, [side_by_side], tick, checkpoints)
+    for (_, i, _), of_lane in zip(parts, results, strict=True):
+        found[i] += of_lane
+    return found

@@ -11,6 +11,10 @@ import numpy as np
 import pytest
 from real_loops import configured, digits, run, stream
 
+from experiments.training.checkpoint import Checkpoints
+from experiments.training.engine import run_in_turns
+from experiments.training.lanes import Job, Member
+
 STAGES = configured(methods=("head_reset",), seeds=12, epochs=1, batch_size=32)
 STREAM = stream(methods=("fresh",), seeds=8, tasks=2, epochs=1)
 PAIRS = stream(methods=("l2_init",), coefficients={"l2_init": 0.05}, seeds=5, tasks=2)
@@ -126,3 +130,32 @@ def test_as_accelerators_they_share_a_method_s_members(tmp_path):
     check_same(PAIRS, found, tmp_path / "one", rtol=1e-3, atol=0.02)
     assert found["lanes"] == 2
     assert found["used"] == {key: [0, 1] for key in found["used"]}
+
+
+class Told:
+    """A run whose lanes say who they are."""
+
+    def __init__(self):
+        self.order = []
+
+    def run_lane(self, job, device, saved, tick):
+        del device, saved, tick
+        self.order.append((job.method, job.members[0].seed))
+        return [(job.method, member.seed) for member in job.members]
+
+
+def test_methods_take_turns_seed_by_seed(tmp_path):
+    seeds = [Member(seed, 0.0, 1e-3) for seed in range(3)]
+    jobs = [Job("vanilla", tuple(seeds)), Job("swr", tuple(seeds[:2]))]
+
+    def one_after_the_other(run, rounds, tick, checkpoints):
+        del checkpoints
+        return [run.run_lane(job, None, None, tick) for jobs in rounds for job in jobs]
+
+    run = Told()
+    checkpoints = Checkpoints(tmp_path / "checkpoint", "test")
+    found = run_in_turns(run, jobs, print, checkpoints, one_after_the_other)
+    assert run.order == [
+        *(("vanilla", 0), ("swr", 0), ("vanilla", 1), ("swr", 1), ("vanilla", 2))
+    ]
+    assert found == [[("vanilla", s) for s in range(3)], [("swr", s) for s in range(2)]]
