@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import signal
 
 import jax
 import numpy as np
@@ -154,6 +155,8 @@ def thrift(tmp_path_factory):
     folder /= "xla"
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    if os.name == "posix":  # Under nohup it is ignored, here and in what is started.
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
     with threadpool_limits(1, user_api="blas"):
         yield
 

@@ -14,7 +14,11 @@ from experiments.protocols.config import Config
 STAGES = Case(
     "stages",
     Config(
-        "single-task", "digits", "mlp", ("vanilla",), seeds=2, epochs=2, train_images=32
+        *("single-task", "digits", "mlp"),
+        methods=("vanilla",),
+        seeds=2,
+        epochs=2,
+        train_images=32,
     ),
     test_images=16,
     torch=torch_stages,
@@ -22,7 +26,8 @@ STAGES = Case(
 STREAM = Case(
     "stream",
     Config(
-        *("random-labels", "digits", "mlp", ("vanilla",)),
+        *("random-labels", "digits", "mlp"),
+        methods=("vanilla",),
         seeds=2,
         epochs=2,
         train_images=32,

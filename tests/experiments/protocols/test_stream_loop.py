@@ -279,7 +279,7 @@ def test_lanes_of_many_are_as_each_alone(two_seeds, monkeypatch, tmp_path):
     """As on an accelerator; to rounding, since products of matrices are batched."""
     config, records, _ = two_seeds
     monkeypatch.setattr(
-        "experiments.protocols.stream_loop.lanes", lambda members: [tuple(members)]
+        "experiments.training.engine.lanes", lambda members: [tuple(members)]
     )
     config = dataclasses.replace(config, methods=("swr",))
     together = run(config, dataset_of(), tmp_path)
