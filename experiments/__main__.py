@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 import io
 import logging
 import os
 from pathlib import Path
 import sys
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 
@@ -31,6 +31,9 @@ from experiments.commands.options import (
 )
 from experiments.errors import UserError
 from experiments.training.stopping import Stopped, stopped_by_signals
+
+if TYPE_CHECKING:
+    from experiments.protocols.config import Config
 
 # What imports JAX is imported late, so that --help and misspelt options answer at once.
 
@@ -133,16 +136,7 @@ def stream(
     config = make_config(options, task)
     from experiments.commands.streams import run
 
-    out = out_folder(options, config)
-    with make_engine(options, config.small) as engine:
-        run(
-            config,
-            out,
-            options.data_dir,
-            options.tensorboard,
-            engine,
-            options.restart,
-        )
+    _run(run, options, config)
 
 
 @app.command
@@ -310,20 +304,19 @@ def benchmark(
     run(rounds, torch, largest, only, own_folder(out))
 
 
+def _run(run: Callable[..., None], options: RunOptions, config: Config) -> None:
+    """Runs what learns from data, where and how the options say."""
+    out = out_folder(options, config)
+    told = options.data_dir, options.tensorboard
+    with make_engine(options, config.small) as engine:
+        run(config, out, *told, engine, options.restart)
+
+
 def _run_stages(protocol: str, options: RunOptions) -> None:
     config = make_config(options, protocol)
     from experiments.commands.stages import run
 
-    out = out_folder(options, config)
-    with make_engine(options, config.small) as engine:
-        run(
-            config,
-            out,
-            options.data_dir,
-            options.tensorboard,
-            engine,
-            options.restart,
-        )
+    _run(run, options, config)
 
 
 if __name__ == "__main__":

@@ -20,12 +20,10 @@ from experiments.agents.ppo import (
     entropy,
     explained_variance,
 )
+from experiments.protocols.records import OBSERVED
 from experiments.training.lanes import Member
 from experiments.training.step import Batch, TrainState, train_step
 from experiments.training.training import Training, jitted
-
-FEWEST_OBSERVATIONS = 500
-"""On which hidden units are looked at, if a rollout has as many."""
 
 
 class AgentState(NamedTuple):
@@ -166,7 +164,7 @@ class Agent:
                 looked = _flat(played.observation)[: len(carry[1])]
                 return (state, looked), seen
 
-            size = min(FEWEST_OBSERVATIONS, self.ppo.environments * self.ppo.steps)
+            size = min(OBSERVED, self.ppo.environments * self.ppo.steps)
             none = jnp.zeros((size, *state.observations.shape[1:]))
             (state, looked), seen = jax.lax.scan(
                 iteration, (state, none), None, iterations

@@ -11,7 +11,7 @@ from typing import Any
 from swr_optax import RescalingPlan
 
 OBSERVED = 500
-"""Test images on which hidden units are looked at."""
+"""Images, or observations, on which hidden units are looked at, at most."""
 
 
 @dataclasses.dataclass(frozen=True)
