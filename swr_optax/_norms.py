@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+import functools
 import itertools
 import math
 from typing import Any, TypeAlias
@@ -42,22 +43,69 @@ def norms_of_weights(
     plan: RescalingPlan,
     *,
     layers: Sequence[int] | np.ndarray | None = None,
+    near: jax.Array | None = None,
     axis_name: AxisName = (),
 ) -> jax.Array:
     """Frobenius norm of each layer's weight, zero if it is not there.
+
+    Float32 has no squares of what is below 1e-19 or above 1e19.  So each weight is
+    first multiplied by a power of two that brings its norm near one, and the norm
+    divided by it: both are exact, and cost nothing in the pass that squares.
 
     Args:
         leaves: the parameters, or arrays in their place.
         places: where the plan has them.
         plan: says which of them are weights.
         layers: whose norms; all of the plan's by default.
+        near: what these norms are within 1e19 times of; otherwise each weight's
+            largest entry is looked for, which is one more pass.
         axis_name: what the weights may be split over.
 
     Returns:
         Norms in the order of the layers, at least float32; shape (layers,).
     """
     wanted = range(len(plan.layers)) if layers is None else layers
-    rows = [plan.weights[layer] for layer in wanted]
+    over = functools.partial(
+        _over_entries, leaves, places, plan, [plan.weights[i] for i in wanted]
+    )
+    if near is None:
+        near = over(_largest, jax.lax.pmax, axis_name=axis_name)
+    powers = _powers_of_two(near)
+    squares = over(_sums_of_squares, jax.lax.psum, powers, axis_name=axis_name)
+    return jnp.sqrt(squares) / powers.astype(squares.dtype)
+
+
+def _powers_of_two(sizes: jax.Array) -> jax.Array:
+    """By which to multiply so that what has these sizes is from one to two."""
+    bits = jax.lax.bitcast_convert_type(sizes.astype(jnp.float32), jnp.int32)
+    # 1 to 253 of the 8 bits of the exponent: their powers' inverses are normal too.
+    exponents = jnp.clip((bits >> 23) & 0xFF, 1, 253)
+    return jax.lax.bitcast_convert_type((254 - exponents) << 23, jnp.float32)
+
+
+def _over_entries(
+    leaves: Sequence[Any],
+    places: Sequence[Place],
+    plan: RescalingPlan,
+    rows: Sequence[int],
+    reduced: Callable[..., jax.Array],
+    across: Callable[..., jax.Array],
+    powers: jax.Array | None = None,
+    *,
+    axis_name: AxisName,
+) -> jax.Array:
+    """A reduction over the entries of each of some rows' arrays, zero without any.
+
+    Args:
+        leaves: arrays.
+        places: where the plan has them.
+        plan: has the rows.
+        rows: whose arrays.
+        reduced: of some arrays at one kind of place, and of what to multiply them by.
+        across: the same reduction across devices.
+        powers: by which to multiply each row's array.
+        axis_name: what the arrays may be split over.
+    """
     # One reduction for arrays that are alike, one psum for those of the same axes.
     found: dict[Any, dict[Any, list[int]]] = {}
     for i, (leaf, place) in enumerate(zip(leaves, places, strict=True)):
@@ -66,26 +114,30 @@ def norms_of_weights(
         axes = split_over(leaf, place, plan, axis_name)
         kind = (leaf.shape, leaf.dtype) if _is_stacked(leaf, place) else i
         found.setdefault(axes, {}).setdefault(kind, []).append(i)
-    sums: list[jax.Array] = []
+    number = {row: k for k, row in enumerate(rows)}
+    results: list[jax.Array] = []
     position: dict[int, int] = {}
     for axes, kinds in found.items():
+        parts: list[jax.Array] = []
         for alike in kinds.values():
             of_these = [row for i in alike for row in rows_of(places[i])]
             position.update(zip(of_these, itertools.count(len(position))))
-        parts = [
-            _sums_of_squares([leaves[i] for i in alike], places[alike[0]])
-            for alike in kinds.values()
-        ]
+            # Slices that are nobody's weight have a row, and no number of their own.
+            each = [number.get(row, 0) for row in of_these]
+            by = None if powers is None else _picked(powers, each)
+            parts.append(reduced([leaves[i] for i in alike], places[alike[0]], by))
         together = _joined(parts)
-        sums.append(jax.lax.psum(together, axes) if axes else together)
+        results.append(across(together, axes) if axes else together)
     none = len(position)  # A zero behind the others stands for what is not there.
     order = [position.get(row, none) for row in rows]
     if none in order:
-        sums.append(jnp.zeros(1))
-    squares = _joined(sums)
-    if order != list(range(len(squares))):
-        squares = squares[np.array(order)]
-    return jnp.sqrt(squares)
+        results.append(jnp.zeros(1))
+    return _picked(_joined(results), order)
+
+
+def _picked(vector: jax.Array, order: Sequence[int]) -> jax.Array:
+    """A vector's entries in an order, without an equation if that is its own."""
+    return vector if [*order] == [*range(len(vector))] else vector[np.array(order)]
 
 
 def _is_stacked(leaf: jax.Array, place: Place) -> bool:
@@ -100,16 +152,30 @@ def _is_stacked(leaf: jax.Array, place: Place) -> bool:
     return alone and single and leaf.size <= STACKED_UP_TO
 
 
-def _sums_of_squares(arrays: Sequence[jax.Array], place: Place) -> jax.Array:
-    """Of each array, or of each slice of a stacked one."""
+def _sums_of_squares(
+    arrays: Sequence[jax.Array], place: Place, powers: jax.Array
+) -> jax.Array:
+    """Of each array times its power of two, or of each slice of a stacked one."""
+    sizes = _sizes(arrays, place)
+    scaled = sizes * powers.reshape(-1, *(1,) * (sizes.ndim - 1)).astype(sizes.dtype)
+    return jnp.sum(jnp.square(scaled), axis=tuple(range(1, sizes.ndim)))
+
+
+def _largest(arrays: Sequence[jax.Array], place: Place, _: None) -> jax.Array:
+    """Entry of each array, or of each slice of a stacked one."""
+    sizes = jnp.abs(_sizes(arrays, place))
+    return jnp.max(sizes, axis=tuple(range(1, sizes.ndim)), initial=0)
+
+
+def _sizes(arrays: Sequence[jax.Array], place: Place) -> jax.Array:
+    """Arrays together, along a first axis: entries, or sizes of complex ones."""
     stack = arrays[0]
     if isinstance(place, int):
         # Without an axis of its own for each, which would be an equation for each.
         together = jnp.concatenate(arrays) if len(arrays) > 1 else stack
         stack = together.reshape(len(arrays), *stack.shape)
     wide = widened(stack)
-    size = jnp.abs(wide) if jnp.iscomplexobj(wide) else wide
-    return jnp.sum(jnp.square(size), axis=tuple(range(1, stack.ndim)))
+    return jnp.abs(wide) if jnp.iscomplexobj(wide) else wide
 
 
 def _joined(parts: Sequence[jax.Array]) -> jax.Array:

@@ -225,9 +225,9 @@ def soft_weight_rescaling(
         A transformation whose ``update`` needs ``params``.  Its state is a
         :class:`SoftWeightRescalingState`; where shapes stand for the parameters,
         ``init`` returns that of shapes, as a checkpoint is restored into.  A weight
-        whose norm or reference norm is zero, or not finite, is left alone.  Norms
-        are taken in float32, which has no squares of norms below 1e-19 and above
-        1e19, or in float64 for float64 parameters.  Under :func:`optax.masked` and
+        whose norm or reference norm is zero, or not finite, is left alone, and so
+        is one that has grown or shrunk by more than 1e19 times.  Norms are taken in
+        float32, or in float64 for float64 parameters.  Under :func:`optax.masked` and
         :func:`optax.partition`, a weight that is masked out counts as one that
         does not change.
 
@@ -296,7 +296,9 @@ def soft_weight_rescaling(
             references, owed = jax.lax.cond(
                 (state.count == resets).any(),
                 lambda: (
-                    new_references(norms_of(leaves, places), references),
+                    new_references(
+                        norms_of(leaves, places, near=references), references
+                    ),
                     0 * owed,
                 ),
                 lambda: (references, owed),
@@ -319,11 +321,11 @@ def soft_weight_rescaling(
             strict=True,
         ):
             if i is None:
-                norms = norms_of(moved, places, layers=layers)
+                norms = norms_of(moved, places, layers=layers, near=reference)
             else:
                 if last is not None:
                     moved[i] = widened(leaves[i]) + after(changes[i], last)
-                norms = norms_of([moved[i]], [places[i]], layers=layers)
+                norms = norms_of([moved[i]], [places[i]], layers=layers, near=reference)
             norms = norms.astype(references.dtype)
             settled.append(debts.settle(norms, reference, rate, debt, layers))
             if i is not None:

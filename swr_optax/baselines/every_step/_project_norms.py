@@ -103,7 +103,11 @@ def project_norms(
     is_held = np.zeros(len(plan.leaves), bool)
     is_held[[*plan.weights]] = held
 
-    def norms_in(params: optax.Params, changes: list[Any] | None = None) -> jax.Array:
+    def norms_in(
+        params: optax.Params,
+        changes: list[Any] | None = None,
+        near: jax.Array | None = None,
+    ) -> jax.Array:
         arrays = jax.tree.leaves(params, is_leaf=is_masked)
         places = plan.match_params(params)
         if changes is not None:
@@ -111,7 +115,7 @@ def project_norms(
                 None if place is None or change is None else widened(array) + change
                 for place, array, change in zip(places, arrays, changes, strict=True)
             ]
-        return norms_of_weights(arrays, places, plan)
+        return norms_of_weights(arrays, places, plan, near=near)
 
     def init_fn(params: optax.Params) -> ProjectNormsState:
         if is_placeholder(params):
@@ -127,7 +131,8 @@ def project_norms(
         del extra_args
         check_params(params, "project_norms")
         structure: Any = jax.tree.structure(params, is_leaf=is_masked)
-        norms = norms_in(params, structure.flatten_up_to(updates))
+        changes = structure.flatten_up_to(updates)
+        norms = norms_in(params, changes, state.reference_norms)
         references = state.reference_norms.astype(norms.dtype)
         usable = (norms > 0) & (references > 0) & jnp.isfinite(norms + references)
         count = optax.safe_increment(state.count)
