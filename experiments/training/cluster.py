@@ -9,6 +9,7 @@ elsewhere from what the desk has saved.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+import contextlib
 import dataclasses
 import functools
 import logging
@@ -21,7 +22,6 @@ import jax
 import ray
 from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-from threadpoolctl import threadpool_limits
 
 from experiments.errors import UserError
 from experiments.training import stopping
@@ -29,6 +29,7 @@ from experiments.training.checkpoint import Checkpoints, File, Lane
 from experiments.training.compiled import keep_compiled_programs
 from experiments.training.engine import Done, Result, Run, Tick
 from experiments.training.lanes import Job
+from experiments.training.side_by_side import run_side_by_side
 
 RETRIES = 10
 """How often a lane whose worker is lost goes on elsewhere."""
@@ -132,8 +133,11 @@ class Cluster:
         shown, waiting = [0] * len(jobs), list(lanes)
         results: dict[Any, Result] = {}
         try:
+            told_to_stop = False
             while waiting:
-                stopping.raise_if_asked()  # What the desk has is saved.
+                if stopping.is_asked() and not told_to_stop:
+                    _get(desk.stop.remote())
+                    told_to_stop = True
                 finished, waiting = ray.wait(waiting, timeout=SECONDS)
                 for i, start, done in _get(desk.take.remote()):
                     # A lane that was lost tells again what it does again.
@@ -146,6 +150,7 @@ class Cluster:
             for lane in waiting:
                 ray.cancel(lane, force=True)
             ray.kill(desk)
+        stopping.raise_if_asked()  # Lanes that were told to stop have no results.
         return [results[lane] for lane in lanes]
 
     def _find_room(self) -> None:
@@ -168,10 +173,21 @@ class Desk:
 
     def __init__(self) -> None:
         self._told: list[tuple[int, int, list[Any]]] = []
+        self._stopping = False
 
-    def tell(self, lane: int, start: int, done: list[Any]) -> None:
-        """Takes what a lane has done, after so many things before it."""
-        self._told.append((lane, start, done))
+    def tell(self, lane: int, start: int, done: list[Any]) -> bool:
+        """Takes what a lane has done, after so many things before it.
+
+        Returns:
+            Whether the lane is to save and end.
+        """
+        if done:
+            self._told.append((lane, start, done))
+        return self._stopping
+
+    def stop(self) -> None:
+        """From now on lanes are to save and end."""
+        self._stopping = True
 
     def take(self) -> list[tuple[int, int, list[Any]]]:
         """Gives all that was told since it was last asked."""
@@ -224,18 +240,28 @@ def work_on(
         desk: the actor.
         file: of the lane's checkpoint.
         seconds: between two saves, at least.
+
+    Returns:
+        Its result; None if it was stopped.
     """
     (run,) = map(_fetched, shared)
     count = 0
 
     def tick(done: Sequence[Any]) -> None:
         nonlocal count
-        _get(desk.tell.remote(i, count, list(done)))
+        if _get(desk.tell.remote(i, count, list(done))):
+            stopping.ask()
         count += len(done)
 
-    saved = Lane(FileAtDesk(desk, file), seconds)
-    with threadpool_limits(1, user_api="blas"):  # As in threads, to the bit.
+    def work(job: Job, tick: Tick[Any]) -> Any:
+        tick([])  # Perhaps it is to stop before it has begun.
+        saved = Lane(FileAtDesk(desk, file), seconds)
         return run.run_lane(job, jax.local_devices()[0], saved, tick)
+
+    with stopping.stopped_when_asked(), contextlib.suppress(stopping.Stopped):
+        (result,) = run_side_by_side(work, [job], tick)
+        return result
+    return None
 
 
 @functools.lru_cache(maxsize=1)

@@ -90,6 +90,21 @@ def saving_first() -> Iterator[None]:
     raise_if_asked()
 
 
+@contextlib.contextmanager
+def stopped_when_asked() -> Iterator[None]:
+    """A block in a process that is told by another one, with :func:`ask`."""
+    _Noted.number = None
+    try:
+        yield
+    finally:
+        _Noted.number = None
+
+
+def ask() -> None:
+    """As if a signal had come here."""
+    _Noted.number = signal.SIGTERM
+
+
 def is_asked() -> bool:
     """Whether a signal has come."""
     return _Noted.number is not None

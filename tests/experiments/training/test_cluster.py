@@ -189,6 +189,11 @@ def test_a_user_s_error_comes_back_as_it_is(cluster, tmp_path):
     )
 
 
+def without_seconds(path):
+    with path.open(newline="") as file:
+        return [{**row, "seconds": None} for row in csv.DictReader(file)]
+
+
 def swr_experiments(*arguments, cwd, environment):
     return subprocess.run(
         [sys.executable, "-m", "experiments", *arguments],
@@ -214,10 +219,6 @@ def test_a_sweep_as_a_user_types_it(address, environment, tmp_path):
         "SWR …"
     ] * 2
 
-    def without_seconds(path):
-        with path.open(newline="") as file:
-            return [{**row, "seconds": None} for row in csv.DictReader(file)]
-
     for name in ("sweep.csv", "best/metrics.csv", "best/config.json"):
         files = [tmp_path / folder / name for folder in ("here", "there")]
         if name.endswith(".json"):
@@ -226,6 +227,48 @@ def test_a_sweep_as_a_user_types_it(address, environment, tmp_path):
             assert without_seconds(files[0]) == without_seconds(files[1])
     assert here.stdout.splitlines()[:-1][1:] == done.stdout.splitlines()[:-1][1:]
     assert not (tmp_path / "there" / "checkpoint").exists()
+
+
+def test_killed_and_stopped_it_goes_on(address, environment, tmp_path):
+    """Here at last, with the table that it would have had."""
+    words = ["stream", "--tasks", "400", "--epochs", "1", "--train-images", "64"]
+    words += ["--methods", "swr", "--seeds", "2"]
+    there = ("--cluster", address, "--out", "there")
+    where = {"cwd": tmp_path, "env": environment}
+
+    def waits(for_what, process=None):
+        end = time.monotonic() + 120
+        while not for_what():
+            assert process is None or process.poll() is None, process.stderr.read()
+            assert time.monotonic() < end
+            time.sleep(0.05)
+
+    for number, status in ((signal.SIGKILL, -9), (signal.SIGTERM, 143)):
+        waits(lambda: not workers())  # Of the one before.
+        with subprocess.Popen(
+            [sys.executable, "-m", "experiments", *words, *there],
+            **where,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            waits(workers, process)
+            time.sleep(1)
+            process.send_signal(number)
+            _, errors = process.communicate(timeout=60)
+        assert process.returncode == status, errors
+        assert "Traceback" not in errors
+    # It was saved long before that would have been due.
+    assert list(tmp_path.glob("there/checkpoint/*.msgpack")), errors
+    tables = []
+    for out in ("there", "whole"):
+        options = ("--out", out)
+        done = swr_experiments(*words, *options, cwd=tmp_path, environment=environment)
+        assert done.returncode == 0, done.stderr
+        assert ("resumed" in done.stderr) == (out == "there")
+        tables.append(without_seconds(tmp_path / out / "metrics.csv"))
+    assert len(tables[0]) == 800
+    assert tables[0] == tables[1]
 
 
 def test_a_share_that_no_machine_has_is_refused(address, environment, tmp_path):
