@@ -253,20 +253,20 @@ def sweep(
 
 @app.command
 def report(
-    runs: Annotated[tuple[Path, ...], Parameter(negative=())] = (),
+    runs: Annotated[tuple[Path, ...], Parameter(negative=())] = (Path("runs"),),
     *,
     out: Path = Path("report"),
 ) -> None:
     """Gather runs in one page that says who wins.
 
     Args:
-        runs: folders of runs (all below runs/)
+        runs: folders of runs, or folders that these are in (runs/)
         out: folder for the page and its tables
     """
     from experiments.reporting.gathering import write_report
     from experiments.reporting.runs import find_runs
 
-    print("wrote", *write_report(own_folder(out), runs or find_runs(Path("runs"))))
+    print("wrote", *write_report(own_folder(out), find_runs(runs)))
 
 
 @app.command

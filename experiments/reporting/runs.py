@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 import csv
 import dataclasses
 import datetime
 import functools
+import gzip
 import json
 from pathlib import Path
 from typing import Any
+import zlib
 
 import pandas as pd
 
@@ -154,39 +156,45 @@ class Run:
         )
 
 
-def find_runs(root: Path) -> list[Path]:
-    """Every folder at or below ``root`` that has a run, finished or not.
+def find_runs(roots: Sequence[Path]) -> list[Path]:
+    """Every folder at or below some that has a run, finished or not.
 
-    Raises:
-        UserError: if there is none.
+    One that has none is returned itself, so that it can be said what it lacks.
     """
+    return [run for root in roots for run in _below(root) or [root]]
+
+
+def _below(root: Path) -> list[Path]:
     finished = {path.parent for path in root.rglob("config.json")}
     begun = {path.parents[1] for path in root.rglob(BEGUN)}
     # What is being written is no run yet.
-    found = sorted(f for f in finished | begun if not f.name.startswith("."))
-    if not found:
-        raise UserError(f"no run in {root}: make one first, or name its folder")
-    return found
+    return sorted(f for f in finished | begun if not f.name.startswith("."))
 
 
 def read_run(folder: Path) -> Run:
-    """Reads a run.
+    """Reads a run, whose metrics may be packed: ``gzip metrics.csv``.
 
     Raises:
         UserError: if a file is missing, or is not what a run writes.
     """
     config = _read_config(folder / "config.json", folder)
     path = folder / "metrics.csv"
+    packed = path.with_name(f"{path.name}.gz")
+    if packed.exists() and not path.exists():
+        path = packed
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        opened = gzip.open if path == packed else open
+        with opened(path, "rt", newline="", encoding="utf-8") as file:
             metrics = _read_metrics(path, file, config)
         written = path.stat().st_mtime
     except FileNotFoundError:
         raise UserError(f"{folder} has no metrics.csv: name a run's folder") from None
+    except (UnicodeDecodeError, csv.Error, gzip.BadGzipFile, zlib.error) as error:
+        raise UserError(f"{path} is no table of numbers: {error}") from error
+    except EOFError:
+        raise UserError(f"{path} is not whole: copy it again") from None
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path} is no table of numbers: {error}") from error
     return Run(folder, config, metrics, written)
 
 
@@ -198,7 +206,9 @@ def _read_config(path: Path, folder: Path) -> dict[str, Any]:
             raise UserError(
                 f"{folder} is not finished: give its command again, and it goes on"
             ) from None
-        raise UserError(f"{folder} has no config.json: name a run's folder") from None
+        raise UserError(
+            f"{folder} has no config.json: make a run first, or name its folder"
+        ) from None
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:

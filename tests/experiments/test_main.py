@@ -125,7 +125,7 @@ def test_mistakes_get_one_line(arguments, message, tmp_path, monkeypatch, capsys
         ),
         (["benchmark", "--rounds", "0"], "rounds must be at least 1, not 0"),
         (["benchmark", "--largest", "9"], "--largest must be at least 30000, not 9"),
-        (["report"], "no run in runs: make one first, or name its folder"),
+        (["report"], "runs has no config.json: make a run first, or name its folder"),
         (["fly"], "unknown command 'fly': choose from stream, warm-start"),
         (["sweep"], "requires an argument"),
         (

@@ -76,7 +76,7 @@ def test_what_cannot_be_read_stops_nothing(write_folder, tmp_path):
     found = collect([run, broken, run])
     assert len(found.runs) == 1
     (line,) = found.unreadable
-    assert line == f"{broken} has no config.json: name a run's folder"
+    assert line == f"{broken} has no config.json: make a run first, or name its folder"
     with pytest.raises(UserError, match="broken has no config"):
         collect([broken])
     with pytest.raises(UserError, match="no runs: name at least one folder"):

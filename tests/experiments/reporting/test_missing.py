@@ -72,7 +72,8 @@ def test_folders_that_cannot_be_read(write_folder, tmp_path):
     (tmp_path / "empty").mkdir()
     assert found_in(whole, broken, tmp_path / "empty")["Not readable"] == [
         f"{broken / 'metrics.csv'} has no column 'protocol'",
-        f"{tmp_path / 'empty'} has no config.json: name a run's folder",
+        f"{tmp_path / 'empty'} has no config.json: make a run first, or name its"
+        " folder",
     ]
 
 

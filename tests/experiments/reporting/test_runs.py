@@ -1,8 +1,10 @@
 """Folders of runs: what is read from them, and what is said of broken ones."""
 
+import gzip
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from experiments.errors import UserError
@@ -218,7 +220,7 @@ def test_what_is_no_text_is_named(write_folder, tmp_path):
 
 
 def test_missing_files_are_named(write_folder, tmp_path):
-    with pytest.raises(UserError, match=r"none has no config.json: name a run's"):
+    with pytest.raises(UserError, match=r"none has no config.json: make a run"):
         read_run(tmp_path / "none")
     folder = write_folder(tmp_path / "run")
     (folder / "metrics.csv").unlink()
@@ -226,19 +228,38 @@ def test_missing_files_are_named(write_folder, tmp_path):
         read_run(folder)
 
 
+def test_metrics_may_be_packed(write_folder, tmp_path):
+    folder = write_folder(tmp_path / "run", protocol="warm-start")
+    plain = read_run(folder).metrics
+    content = (folder / "metrics.csv").read_bytes()
+    (folder / "metrics.csv").unlink()
+    packed = gzip.compress(content)
+    (folder / "metrics.csv.gz").write_bytes(packed)
+    pd.testing.assert_frame_equal(read_run(folder).metrics, plain)
+    for damaged, reason in (
+        (packed[: len(packed) // 2], "is not whole: copy it again"),
+        (content, "is no table of numbers: Not a gzipped file"),
+        (packed[:40] + bytes(40) + packed[80:], "is no table of numbers"),
+    ):
+        (folder / "metrics.csv.gz").write_bytes(damaged)
+        with pytest.raises(UserError, match=rf"metrics\.csv\.gz {reason}"):
+            read_run(folder)
+
+
 def test_runs_are_found(write_folder, tmp_path):
-    with pytest.raises(UserError, match=r"no run in .*: make one first"):
-        find_runs(tmp_path)
+    assert find_runs([tmp_path]) == [tmp_path]  # To be told what it lacks.
     folders = [write_folder(tmp_path / "b"), write_folder(tmp_path / "a" / "deep")]
     (tmp_path / "report").mkdir()
     unfinished = tmp_path / "c" / ".unfinished-abc"
     write_folder(unfinished)
-    assert find_runs(tmp_path) == sorted(folders)
+    empty = tmp_path / "empty"
+    found = find_runs([tmp_path / "b", empty, tmp_path])
+    assert found == [folders[0], empty, *sorted(folders)]
 
 
 def test_an_unfinished_one_is_found_and_named(tmp_path):
     Checkpoints(tmp_path / "run" / "checkpoint", "a run")
-    (folder,) = find_runs(tmp_path)
+    (folder,) = find_runs([tmp_path])
     with pytest.raises(UserError) as error:
         read_run(folder)
     assert str(error.value) == (
