@@ -1,6 +1,9 @@
 """Saved and restored by Orbax, in the middle of training."""
 
+from typing import NamedTuple
+
 import chex
+from flax import serialization
 import jax
 import jax.numpy as jnp
 import optax
@@ -67,3 +70,36 @@ def test_a_state_is_restored_into_the_shapes_that_init_returns(tmp_path):
         TypeError, match=f"SoftWeightRescalingState .*, not dict: {advice}"
     ):
         swr_optax.soft_weight_rescaling(0.1, plan).update(params, bare[1], params)
+
+
+class EarlierState(NamedTuple):
+    """What the state was before layers could owe."""
+
+    count: jax.Array
+    reference_norms: jax.Array
+    log_scalers: jax.Array
+
+
+def test_a_state_of_the_version_before_goes_on_and_what_it_lacks_is_named(tmp_path):
+    """A state's fields are its format: neither is one guessed nor one dropped."""
+    params, plan = two_layers()
+    tx = swr_optax.soft_weight_rescaling(0.1, plan)
+    state = tx.init(params)
+    earlier = EarlierState(*state[:3])
+    with pytest.raises(ValueError, match="owed_log_scalers"):
+        serialization.from_bytes(state, serialization.to_bytes(earlier))
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(tmp_path / "state", earlier)
+        checkpointer.wait_until_finished()
+        with pytest.raises(ValueError, match="owed_log_scalers"):
+            checkpointer.restore(
+                tmp_path / "state", tx.init(jax.eval_shape(lambda: params))
+            )
+        # As the version before had it, and then in today's form.
+        restored = checkpointer.restore(tmp_path / "state", earlier)
+    with pytest.raises(TypeError, match="not EarlierState: if it was saved"):
+        tx.update(params, restored, params)
+    going_on = swr_optax.SoftWeightRescalingState(*restored)
+    chex.assert_trees_all_equal(
+        tx.update(params, going_on, params), tx.update(params, state, params)
+    )
