@@ -1,0 +1,129 @@
+"""What README and guide say was measured is what the committed results hold."""
+
+from pathlib import Path
+import re
+
+import pandas as pd
+import pytest
+
+from experiments.methods import METHODS
+from experiments.reporting.collection import collect
+from experiments.reporting.ranking import ranking
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "experiments" / "results"
+PAGES = ("README.md", "experiments/guide/agents.md", "experiments/guide/remedies.md")
+
+TABLES = {
+    "README.md": ("random-labels-digits-8", "agent-cartpole", "warm-start-mnist"),
+    "experiments/guide/agents.md": (
+        *("agent-cartpole", "agent-acrobot", "agent-cartpole-shared"),
+    ),
+    "experiments/guide/remedies.md": (
+        *("random-labels-digits", "permuted-inputs-digits", "random-labels-mnist"),
+    ),
+}
+"""The results that each page's tables with deviations are of, in their order."""
+
+COLUMNS = {
+    "average": "score",
+    "average return": "score",
+    "dead units": "dead_units",
+    "final test accuracy": "test",
+    "first fifth": "first",
+    "growth": "weight_growth",
+    "last fifth": "last",
+    "mean of last ten epochs": "score",
+    "weight growth": "weight_growth",
+}
+"""Of a ranking, by what the pages call them, up to some words behind."""
+
+DEVIATIONS = {
+    "score": "half",
+    "test": "test_deviation",
+    "weight_growth": "weight_growth_deviation",
+}
+"""What stands behind ±."""
+
+SPREADS = (("test", "test_deviation"), ("score", "deviation"), ("score", "half"))
+
+PUBLISHED = {(".9822", ".0024"), (".9789", ".0009")}
+"""The paper's, which the pages name as such."""
+
+OTHERWISE = {
+    "a fresh network for each level": "fresh",
+    "a fresh network for each task": "fresh",
+    "plain Adam": "vanilla",
+    "plain PPO": "vanilla",
+    "S&P, told when the task changes": "shrink_and_perturb",
+    "SWR, two λ, and L2 Init's pull on the directions": "swr_directions",
+}
+"""Methods that a page calls otherwise than tables do."""
+
+
+def tables(page):
+    """Heading and rows of each of a page's tables that has deviations."""
+    for found in re.findall(r"(?:^\|.*\n)+", page, re.MULTILINE):
+        heading, _, *rows = (
+            [cell.strip().strip("*") for cell in line.strip().strip("|").split("|")]
+            for line in found.splitlines()
+        )
+        if any(" ± " in cell for row in rows for cell in row):
+            yield heading, rows
+
+
+def measured(name):
+    """A ranking: what was kept of a run, or what its metrics give."""
+    kept = RESULTS / name / "ranking.csv"
+    if kept.exists():
+        table = pd.read_csv(kept)
+    else:
+        table = ranking(collect([RESULTS / name]).rows)
+    return table.assign(half=(table["high"] - table["low"]) / 2).set_index("method")
+
+
+def column(name):
+    name = re.split(r" of | ± | at ", name)[0] if "epochs" not in name else name
+    return COLUMNS.get(name)
+
+
+def same(text, value):
+    """Whether a number in a table is a value, rounded."""
+    text = text.replace("−", "-")
+    digits = len(text.partition(".")[2])
+    return abs(float(text) - value) <= 0.5001 * 10.0**-digits
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_tables_are_those_of_the_results(name):
+    found = list(tables((ROOT / name).read_text(encoding="utf-8")))
+    assert len(found) == len(TABLES[name])
+    for (heading, rows), result in zip(found, TABLES[name], strict=True):
+        table = measured(result)
+        methods = {method: METHODS[method].label for method in table.index}
+        of_label = {label: method for method, label in methods.items()}
+        assert len(rows) == len(table)
+        for label, *cells in rows:
+            row = table.loc[OTHERWISE.get(label) or of_label[label]]
+            for title, cell in zip(heading[1:], cells, strict=True):
+                if column(title) is None or not cell:
+                    continue
+                number, _, deviation = cell.strip("*").partition(" ± ")
+                value = row[column(title)]
+                assert same(number, value), (result, label, title, cell, value)
+                if deviation:
+                    spread = row[DEVIATIONS[column(title)]]
+                    assert same(deviation, spread), (result, label, title, cell)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_deviations_in_the_text_are_a_result_s_or_the_paper_s(name):
+    page = (ROOT / name).read_text(encoding="utf-8")
+    text = re.sub(r"```.*?```|^\|[^\n]*$", "", page, flags=re.DOTALL | re.MULTILINE)
+    known = pd.concat([measured(folder.name) for folder in RESULTS.iterdir()])
+    for number, deviation in re.findall(r"([−.\d]*\d) ± ([.\d]*\d)", text):
+        assert (number, deviation) in PUBLISHED or any(
+            same(number, row[value]) and same(deviation, row[spread])
+            for _, row in known.iterrows()
+            for value, spread in SPREADS
+        ), f"{name}: no result has {number} ± {deviation}"
