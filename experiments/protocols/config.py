@@ -253,7 +253,7 @@ def profile_options(
             "train_images": None,
             "test_images": None,
         }
-    bundled = SOURCES[dataset].download is None  # Such a set is small as it is.
+    bundled = SOURCES[dataset].bundled  # Such a set is small as it is.
     train_images, test_images = (None, None) if bundled else QUICK_IMAGES
     return {
         "epochs": round(entry.quick_epochs * MODELS[model].quick),
