@@ -323,7 +323,7 @@ _NEEDED = ("protocol", "dataset", "model", "methods", "seeds", "epochs")
 
 _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "protocol": (KNOWN.__contains__, "one of " + ", ".join(KNOWN)),
-    **dict.fromkeys(("dataset", "model", "profile", "optimizer"), _NAME),
+    **dict.fromkeys(("dataset", "model", "profile", "optimizer", "data"), _NAME),
     "methods": (_are_names, "a list of names"),
     **dict.fromkeys(("seeds", "epochs", "tasks", "stages"), _COUNT),
     **dict.fromkeys(("train_images", "test_images", "batch_size"), _SIZE),

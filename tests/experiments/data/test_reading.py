@@ -98,6 +98,23 @@ def test_more_images_than_there_are_are_refused(part):
     )
 
 
+def test_other_images_or_labels_have_another_digest():
+    """Also if they are others by one pixel, or in another split."""
+    whole = numbered()
+    assert whole.digest == numbered().digest
+    others = [whole.held_out(0.1), whole.subset(99, None)]
+    for part in ("train", "test"):
+        for kind in ("images", "labels"):
+            array = getattr(whole, f"{part}_{kind}").copy()
+            array[3] += 1
+            others.append(dataclasses.replace(whole, **{f"{part}_{kind}": array}))
+    shape = whole.train_images.reshape(50, 2, 1, 1)
+    others.append(dataclasses.replace(whole, train_images=shape))
+    assert len({found.digest for found in (whole, *others)}) == len(others) + 1
+    view = whole.train_images[::-1][::-1].astype(np.uint8, order="F")
+    assert dataclasses.replace(whole, train_images=view).digest == whole.digest
+
+
 @given(size=st.integers(2, 200), fraction=st.floats(0.01, 0.9))
 @settings(deadline=None)
 def test_what_is_held_out_is_not_trained_on_and_no_test_image(size, fraction):

@@ -152,6 +152,11 @@ def test_versions_and_devices_are_named():
     assert checkpoint.differences(json.dumps(before), json.dumps(now)) == (
         "profile paper → quick"
     )
+    for before, now, said in (
+        ({"data": "0f"}, {"data": "1e"}, "the data differ"),
+        ({}, {"data": "1e"}, "data none → 1e"),  # From before it was noted.
+    ):
+        assert checkpoint.differences(json.dumps(before), json.dumps(now)) == said
     many = ({str(i): value for i in range(20)} for value in (1, 2))
     assert checkpoint.differences(*map(json.dumps, many)).endswith("and 12 more")
 
