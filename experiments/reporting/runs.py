@@ -9,6 +9,7 @@ import datetime
 import functools
 import json
 from pathlib import Path
+import reprlib
 from typing import Any
 
 import pandas as pd
@@ -211,7 +212,7 @@ def _read_config(path: Path, folder: Path) -> dict[str, Any]:
         needed = name in _NEEDED or (name == "tasks" and tasks)
         value = config.get(name)
         if not (fits(value) if needed or value is not None else True):
-            raise UserError(f"{path}: {name} must be {what}, not {value!r}")
+            raise UserError(f"{path}: {name} must be {what}, not {reprlib.repr(value)}")
     return config
 
 
@@ -242,7 +243,9 @@ def _read_metrics(
         wrong = text.index[~fits.astype(bool)]
         if len(wrong):
             value = text.loc[wrong[0], name]
-            raise UserError(f"{path}, line {wrong[0]}: {name} {what} {value!r}")
+            raise UserError(
+                f"{path}, line {wrong[0]}: {name} {what} {reprlib.repr(value)}"
+            )
 
     found = {}
     for name, column in text.items():
@@ -265,7 +268,9 @@ def _read_metrics(
                 check(fraction, name, "must be from 0 to 1, not")
     for name in ("protocol", "dataset", "model"):
         same = text[name] == config[name]
-        check(same, name, f"is not {config[name]!r}, as in config.json, but")
+        check(
+            same, name, f"is not {reprlib.repr(config[name])}, as in config.json, but"
+        )
     metrics = pd.DataFrame(found)
     identity = ["method", "seed", *place]
     if metrics.duplicated(identity).any():
