@@ -292,7 +292,7 @@ def refused_or_right(folder, out):
 
 
 @given(data=st.data())
-@mutations.tries(30)
+@mutations.tries(12)
 def test_a_mutated_run_is_refused_or_shown_as_it_is(runs, data):
     protocol = data.draw(st.sampled_from(FEW))
     source, folder = runs / protocol, runs / "mutant"
