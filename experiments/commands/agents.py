@@ -27,9 +27,11 @@ def run(
         UserError: if the folder cannot be written.
     """
 
-    def with_programs() -> Learn:
+    def with_programs() -> tuple[AgentConfig, Learn]:
         keep_compiled_programs()
-        return lambda tick, checkpoints: run_agents(config, tick, checkpoints, engine)
+        return config, lambda tick, checkpoints: run_agents(
+            config, tick, checkpoints, engine
+        )
 
     run_tasks(config, shown(config), with_programs, out, tensorboard, restart)
 

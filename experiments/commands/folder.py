@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 import contextlib
 import json
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 import shutil
 import socket
 import sys
-from typing import IO
+from typing import IO, Any
 
 import pandas as pd
 
@@ -102,15 +102,30 @@ def finished_rows(out: Path, identity: str) -> pd.DataFrame | None:
         run = read_run(out)
     except UserError:
         return None
-    there = json.dumps(run.config)
-    if run.config != json.loads(identity):
-        changes = differences(there, identity)
+    changes = changed(run.config, identity)
+    if changes:
         print(f"the run in {out} will be replaced ({changes})", file=sys.stderr)
         return None
     if not _is_whole(run):
         return None
     print(f"{out} has this run already: --restart runs it again", file=sys.stderr)
     return run.metrics
+
+
+def changed(there: Mapping[str, Any], identity: str) -> str:
+    """In what a configuration differs from a finished one, in words; else nothing.
+
+    Which data they were is left out: what is finished is shown without reading any.
+
+    Args:
+        there: the finished one, as its file has it.
+        identity: the other, as JSON.
+    """
+    before, now = (
+        {name: value for name, value in found.items() if name != "data"}
+        for found in (there, json.loads(identity))
+    )
+    return "" if before == now else differences(json.dumps(before), json.dumps(now))
 
 
 def _is_whole(run: Run) -> bool:

@@ -51,7 +51,7 @@ def run(
 def _measure(
     config: Config, out: Path, data_dir: str | None, engine: Engine, restart: bool
 ) -> None:
-    dataset = prepare(config, data_dir)
+    config, dataset = prepare(config, data_dir)
     name_defaults(config)
     began = time.perf_counter()
     checkpoints = Checkpoints(out / "checkpoint", config.to_json(), restart)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+import dataclasses
 from pathlib import Path
 import sys
 import time
@@ -61,7 +62,7 @@ def _train(
     engine: Engine,
     restart: bool,
 ) -> None:
-    dataset = prepare(config, data_dir)
+    config, dataset = prepare(config, data_dir)
     name_defaults(config)
     start = time.perf_counter()
     checkpoints = Checkpoints(out / "checkpoint", config.to_json(), restart)
@@ -83,17 +84,21 @@ def _train(
     print(f"{time.perf_counter() - start:.0f} s; wrote", *files)
 
 
-def prepare(config: Config, data_dir: str | None) -> Dataset:
+def prepare(config: Config, data_dir: str | None) -> tuple[Config, Dataset]:
     """Loads the data, and lets compiled programs be kept.
+
+    Returns:
+        The configuration, which now knows its data, and what is to be learnt of them.
 
     Raises:
         UserError: if the data cannot be had.
     """
     dataset = load_dataset(config.dataset, data_dir)
     keep_compiled_programs()
-    if config.is_stream:  # Whose tasks choose their images.
-        return dataset
-    return dataset.subset(config.train_images, config.test_images)
+    config = dataclasses.replace(config, data=dataset.digest)
+    if not config.is_stream:  # Whose tasks choose their images.
+        dataset = dataset.subset(config.train_images, config.test_images)
+    return config, dataset
 
 
 def name_defaults(config: Config) -> None:

@@ -48,10 +48,10 @@ def run(
         UserError: if the data cannot be had or the folder not be written.
     """
 
-    def with_data() -> Learn:
-        dataset = prepare(config, data_dir)
-        return lambda tick, checkpoints: run_stream(
-            config, dataset, tick, checkpoints, engine
+    def with_data() -> tuple[Config, Learn]:
+        known, dataset = prepare(config, data_dir)
+        return known, lambda tick, checkpoints: run_stream(
+            known, dataset, tick, checkpoints, engine
         )
 
     run_tasks(config, shown(config), with_data, out, tensorboard, restart)
@@ -60,7 +60,7 @@ def run(
 def run_tasks(
     config: Comparison,
     shown: Shown,
-    ready: Callable[[], Learn],
+    ready: Callable[[], tuple[Comparison, Learn]],
     out: Path,
     tensorboard: bool,
     restart: bool,
@@ -70,7 +70,8 @@ def run_tasks(
     Args:
         config: of the run.
         shown: while it runs.
-        ready: makes what is needed to learn, if there is anything to be learnt.
+        ready: makes what is needed to learn, if there is anything to be learnt; the
+            configuration, which then knows its data, and what learns.
         out: the run's folder.
         tensorboard: whether event files are written.
         restart: whether it is run though the folder has it.
@@ -85,7 +86,7 @@ def run_tasks(
         if rows is not None:
             _show(config, rows)
             return
-        learn = ready()
+        config, learn = ready()
         began = time.perf_counter()
         checkpoints = Checkpoints(out / "checkpoint", config.to_json(), restart)
         live = LiveTable(Console(stderr=True), shown)

@@ -22,7 +22,7 @@ from experiments.agents.agent_loop import run_jobs as run_agent_jobs
 from experiments.agents.config import AGENT, AgentConfig
 from experiments.agents.records import LevelRecord
 from experiments.commands import agents, stages, streams
-from experiments.commands.folder import alone_in
+from experiments.commands.folder import alone_in, changed
 from experiments.commands.progress import Progress
 from experiments.commands.tensorboard import event_writer
 from experiments.data import Dataset
@@ -38,7 +38,7 @@ from experiments.protocols.stream_loop import run_jobs
 from experiments.protocols.streams import STREAMS
 from experiments.reporting.drawing.plane import draw_plane
 from experiments.reporting.naming import digits
-from experiments.training.checkpoint import Checkpoints, differences
+from experiments.training.checkpoint import Checkpoints
 from experiments.training.compiled import keep_compiled_programs
 from experiments.training.engine import Engine, run_here
 from experiments.training.lanes import Job, Member
@@ -109,16 +109,15 @@ def run(
     if tensorboard:
         event_writer()  # To fail before the sweep rather than after it.
     check_writable(out)
-    tried = [f"{coefficient} at {rate}" for coefficient, rate in points]
-    identity = json.dumps({**json.loads(config.to_json()), "tried": tried})
     with alone_in(out):
-        scores = None if restart else finished_scores(out, identity)
+        scores = None if restart else finished_scores(out, _identity(config, points))
         checkpoints = None
         if scores is None:
-            compare = _comparing(config, data_dir)
+            known, compare = _comparing(config, data_dir)
+            identity = _identity(known, points)
             checkpoints = Checkpoints(out / "checkpoint", identity, restart)
             scores = _compare(
-                config, compare, points, out, identity, checkpoints, engine
+                known, compare, points, out, identity, checkpoints, engine
             )
         # What diverges is the worst.
         best = int(np.argmax(np.nan_to_num(scores.mean(axis=1), nan=-np.inf)))
@@ -138,18 +137,23 @@ def run(
             checkpoints.remove()
 
 
+def _identity(config: Config | AgentConfig, points: Sequence[Point]) -> str:
+    tried = [f"{coefficient} at {rate}" for coefficient, rate in points]
+    return json.dumps({**json.loads(config.to_json()), "tried": tried})
+
+
 def finished_scores(out: Path, identity: str) -> np.ndarray | None:
     """Scores of a sweep that a folder has already, which is said; else None."""
     if (out / "checkpoint").exists():
         return None
     try:
         there = json.loads((out / "sweep.json").read_text(encoding="utf-8"))
-        if there["run"] != json.loads(identity):
-            changes = differences(json.dumps(there["run"]), identity)
+        changes = changed(there["run"], identity)
+        if changes:
             print(f"the sweep in {out} will be replaced ({changes})", file=sys.stderr)
             return None
         scores = np.array(there["scores"], float)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError):
         return None
     print(f"{out} has this sweep already: --restart runs it again", file=sys.stderr)
     return scores
@@ -188,15 +192,21 @@ def _compare(
     return scores
 
 
-def _comparing(config: Config | AgentConfig, data_dir: str | None) -> Compare:
-    """What compares points, once it has what it compares them on."""
+def _comparing(
+    config: Config | AgentConfig, data_dir: str | None
+) -> tuple[Config | AgentConfig, Compare]:
+    """What compares points, once it has what it compares them on.
+
+    The configuration then knows its data.
+    """
     if isinstance(config, AgentConfig):
         keep_compiled_programs()
-        return functools.partial(compare_agents, config)
-    dataset = stages.prepare(config, data_dir)
+        return config, functools.partial(compare_agents, config)
+    config, dataset = stages.prepare(config, data_dir)
     if config.is_stream:
-        return functools.partial(compare_on_seeds, config, dataset)
-    return functools.partial(compare_on_images, config, without_test(config, dataset))
+        return config, functools.partial(compare_on_seeds, config, dataset)
+    held_out = without_test(config, dataset)
+    return config, functools.partial(compare_on_images, config, held_out)
 
 
 def points_of(

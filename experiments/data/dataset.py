@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +30,18 @@ class Dataset:
     train_labels: np.ndarray
     test_images: np.ndarray
     test_labels: np.ndarray
+
+    @property
+    def digest(self) -> str:
+        """What tells these images and labels from others, in hexadecimal."""
+        found = hashlib.sha256()
+        for array in (
+            *(self.train_images, self.train_labels),
+            *(self.test_images, self.test_labels),
+        ):
+            found.update(f"{array.dtype.str} {array.shape}\n".encode())
+            found.update(np.ascontiguousarray(array).data)
+        return found.hexdigest()[:16]
 
     def subset(self, train: int | None, test: int | None) -> Dataset:
         """So many images of each split, the same ones each time; None means all.

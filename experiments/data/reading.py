@@ -7,26 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 import hashlib
-import importlib.util
 import logging
 import os
 from pathlib import Path
 import re
-import sys
 from typing import Any
-import urllib.error
-import urllib.request
 
 import numpy as np
 
 from experiments.data.cache import Arrays, cached
 from experiments.data.dataset import Dataset
+from experiments.data.preparing import prepare
 from experiments.data.sources import SOURCES, Source
 from experiments.errors import UserError
 from experiments.files import cache_folder
-
-REACHABLE_SECONDS = 5.0
-"""How long a server may take to answer before it counts as out of reach."""
 
 
 def load_dataset(name: str, data_dir: str | None = None) -> Dataset:
@@ -44,14 +38,14 @@ def load_dataset(name: str, data_dir: str | None = None) -> Dataset:
     if name == "bits":
         none = np.empty((0, *source.shape), np.uint8), np.empty(0, np.int32)
         return Dataset(source, *none, *none)
-    if source.download is None:
+    if source.bundled:
         return Dataset(source, **_digits())
     root = Path(
         os.path.expanduser(
             data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
         )
     )
-    prepared = _prepared(root, name) or _prepare(root, name, source.download)
+    prepared = _prepared(root, name) or prepare(root, name)
     return Dataset(source, **_cached(prepared, name, source))
 
 
@@ -98,39 +92,6 @@ def _prepared(root: Path, name: str) -> Path | None:
     except ValueError as error:  # A path that no system takes.
         raise UserError(f"--data-dir {str(root)!r} is no path: {error}") from None
     return max(folders, key=version, default=None)
-
-
-def _prepare(root: Path, name: str, address: str) -> Path:
-    """Downloads and prepares a data set; fails in seconds where that can't be."""
-    missing = f"{name} is not prepared in {root}"
-    otherwise = "name a prepared TFDS directory with --data-dir or TFDS_DATA_DIR"
-    try:
-        urllib.request.urlopen(address, timeout=REACHABLE_SECONDS).close()
-    except (OSError, urllib.error.URLError) as error:
-        reason = getattr(error, "reason", error)
-        raise UserError(
-            f"{missing} and cannot be downloaded ({reason}): {otherwise}"
-        ) from None
-    if importlib.util.find_spec("tensorflow") is None:
-        raise UserError(
-            f"{missing} and preparing it needs TensorFlow: pip install tensorflow,"
-            f" or {otherwise}"
-        )
-    import tensorflow_datasets as tfds
-
-    import experiments.data.tiny_imagenet  # noqa: F401, which registers its builder
-
-    if not sys.stderr.isatty():
-        tfds.disable_progress_bar()  # It would flood a log.
-    try:
-        builder = tfds.builder(name, data_dir=root, file_format="array_record")
-        builder.download_and_prepare()
-    except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error) else repr(error)
-        raise UserError(
-            f"{missing} and preparing it failed ({reason}): {otherwise}"
-        ) from error
-    return Path(builder.data_dir)
 
 
 def _cached(prepared: Path, name: str, source: Source) -> Arrays:

@@ -15,8 +15,7 @@ class Source:
         white: the pixel value that becomes 1.
         mean: of the pixels in [0, 1], for each channel.
         std: standard deviation of the same.
-        download: an address that answers if TFDS can download the set; None for
-            a set that is bundled with a package or made.
+        bundled: whether it comes with a package or is made, and not through TFDS.
         splits: TFDS's names of the training and the test split.
     """
 
@@ -25,14 +24,19 @@ class Source:
     white: float
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    download: str | None = None
+    bundled: bool = False
     splits: tuple[str, str] = ("train", "test")
 
 
 SOURCES: dict[str, Source] = {
     # Of 1797 scanned digits, 8×8 in 17 shades, a fifth of each class is tested.
     "digits": Source(
-        shape=(8, 8, 1), classes=10, white=16, mean=(0.3053,), std=(0.3760,)
+        shape=(8, 8, 1),
+        classes=10,
+        white=16,
+        mean=(0.3053,),
+        std=(0.3760,),
+        bundled=True,
     ),
     "mnist": Source(
         shape=(28, 28, 1),
@@ -40,7 +44,6 @@ SOURCES: dict[str, Source] = {
         white=255,
         mean=(0.1307,),
         std=(0.3081,),
-        download="https://storage.googleapis.com/cvdf-datasets/mnist/train-labels-idx1-ubyte.gz",
     ),
     "fashion_mnist": Source(
         shape=(28, 28, 1),
@@ -48,7 +51,6 @@ SOURCES: dict[str, Source] = {
         white=255,
         mean=(0.2860,),
         std=(0.3530,),
-        download="http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/train-labels-idx1-ubyte.gz",
     ),
     "cifar10": Source(
         shape=(32, 32, 3),
@@ -56,7 +58,6 @@ SOURCES: dict[str, Source] = {
         white=255,
         mean=(0.4914, 0.4822, 0.4465),
         std=(0.2023, 0.1994, 0.2010),
-        download="https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
     ),
     "cifar100": Source(
         shape=(32, 32, 3),
@@ -64,7 +65,6 @@ SOURCES: dict[str, Source] = {
         white=255,
         mean=(0.5071, 0.4867, 0.4408),
         std=(0.2675, 0.2565, 0.2761),
-        download="https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz",
     ),
     # Prepared by experiments.data.tiny_imagenet; the public test split has no labels.
     "tiny_imagenet": Source(
@@ -73,11 +73,12 @@ SOURCES: dict[str, Source] = {
         white=255,
         mean=(0.4802, 0.4481, 0.3975),
         std=(0.2770, 0.2691, 0.2821),
-        download="http://cs231n.stanford.edu/tiny-imagenet-200.zip",
         splits=("train", "validation"),
     ),
     # Numbers to be drawn, of which a stream makes its tasks.
-    "bits": Source(shape=(20, 1, 1), classes=1, white=1, mean=(0.0,), std=(1.0,)),
+    "bits": Source(
+        shape=(20, 1, 1), classes=1, white=1, mean=(0.0,), std=(1.0,), bundled=True
+    ),
 }
 """By name; mean and deviation are the paper's or, for digits and fashion_mnist,
 which it does not have, those of the training images.  The paper's deviation for

@@ -40,6 +40,8 @@ class Config(Comparison):
         batch_size: images in a step.
         decay: whether a stream's learning rate falls to a tenth twice, as a single
             task's does with decay.
+        data: the digest of the whole data set, once it is read; see
+            :attr:`experiments.data.Dataset.digest`.
     """
 
     protocol: str = "warm-start"
@@ -51,6 +53,7 @@ class Config(Comparison):
     tasks: int | None = None
     batch_size: int = 256
     decay: bool = False
+    data: str | None = None
 
     def __post_init__(self) -> None:
         check_name(self.protocol, [*PROTOCOLS, *STREAMS], "protocol")
@@ -253,7 +256,7 @@ def profile_options(
             "train_images": None,
             "test_images": None,
         }
-    bundled = SOURCES[dataset].download is None  # Such a set is small as it is.
+    bundled = SOURCES[dataset].bundled  # Such a set is small as it is.
     train_images, test_images = (None, None) if bundled else QUICK_IMAGES
     return {
         "epochs": round(entry.quick_epochs * MODELS[model].quick),

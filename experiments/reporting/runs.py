@@ -10,6 +10,7 @@ import functools
 import gzip
 import json
 from pathlib import Path
+import reprlib
 from typing import Any
 import zlib
 
@@ -221,7 +222,7 @@ def _read_config(path: Path, folder: Path) -> dict[str, Any]:
         needed = name in _NEEDED or (name == "tasks" and tasks)
         value = config.get(name)
         if not (fits(value) if needed or value is not None else True):
-            raise UserError(f"{path}: {name} must be {what}, not {value!r}")
+            raise UserError(f"{path}: {name} must be {what}, not {reprlib.repr(value)}")
     return config
 
 
@@ -252,7 +253,9 @@ def _read_metrics(
         wrong = text.index[~fits.astype(bool)]
         if len(wrong):
             value = text.loc[wrong[0], name]
-            raise UserError(f"{path}, line {wrong[0]}: {name} {what} {value!r}")
+            raise UserError(
+                f"{path}, line {wrong[0]}: {name} {what} {reprlib.repr(value)}"
+            )
 
     found = {}
     for name, column in text.items():
@@ -275,7 +278,9 @@ def _read_metrics(
                 check(fraction, name, "must be from 0 to 1, not")
     for name in ("protocol", "dataset", "model"):
         same = text[name] == config[name]
-        check(same, name, f"is not {config[name]!r}, as in config.json, but")
+        check(
+            same, name, f"is not {reprlib.repr(config[name])}, as in config.json, but"
+        )
     metrics = pd.DataFrame(found)
     identity = ["method", "seed", *place]
     if metrics.duplicated(identity).any():
@@ -333,7 +338,7 @@ _NEEDED = ("protocol", "dataset", "model", "methods", "seeds", "epochs")
 
 _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "protocol": (KNOWN.__contains__, "one of " + ", ".join(KNOWN)),
-    **dict.fromkeys(("dataset", "model", "profile", "optimizer"), _NAME),
+    **dict.fromkeys(("dataset", "model", "profile", "optimizer", "data"), _NAME),
     "methods": (_are_names, "a list of names"),
     **dict.fromkeys(("seeds", "epochs", "tasks", "stages"), _COUNT),
     **dict.fromkeys(("train_images", "test_images", "batch_size"), _SIZE),

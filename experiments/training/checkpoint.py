@@ -31,6 +31,12 @@ FORMAT = 2
 HEAD = f"swr-optax checkpoint {FORMAT}\n".encode()
 """At the beginning of a lane's file; then its checksum, then the lane."""
 
+CANNOT_BE_READ = (
+    *(ValueError, TypeError, KeyError, IndexError, AttributeError),
+    *(OverflowError, RecursionError),
+)
+"""What comes of a lane whose content another program has made."""
+
 State = TypeVar("State")
 Progress = TypeVar("Progress")
 
@@ -96,12 +102,15 @@ class Checkpoints:
         try:
             saved = json.loads(marker.read_bytes())
             number, run = saved.get("format", 1), str(saved.get("run"))
+            if not isinstance(number, int):
+                raise ValueError("a format is a number")
         except (ValueError, AttributeError, RecursionError):
             raise UserError(f"{marker} is damaged: {otherwise}") from None
         if number != FORMAT:
             raise UserError(
-                f"{self.folder} holds an unfinished run in format {number}, and this"
-                f" version reads {FORMAT} only: {otherwise}"
+                f"{self.folder} holds an unfinished run in format"
+                f" {_short(str(number))}, and this version reads {FORMAT} only:"
+                f" {otherwise}"
             )
         if run != identity:
             raise UserError(
@@ -234,16 +243,27 @@ def differences(before: str, now: str) -> str:
         return "of another kind"
     old, new = fields
     found = {
-        name: f"{name} {old.get(name, 'none')} → {new.get(name, 'none')}"
+        name: f"{_short(name)} {_short(earlier)} → {_short(later)}"
         for name in old | new
-        if old.get(name, "none") != new.get(name, "none")
+        if (earlier := old.get(name, "none")) != (later := new.get(name, "none"))
     }
+    if "data" in found and "none" not in (old.get("data", "none"), new.get("data")):
+        found["data"] = "the data differ"  # Their digests would tell nobody more.
     # What follows from other fields is said only if there is nothing else to say.
     said = [x for name, x in found.items() if name not in ("profile", "stages")]
     said = said or list(found.values()) or ["another order of fields"]
     more = f" and {len(said) - MOST_NAMED} more" if len(said) > MOST_NAMED else ""
     return ", ".join(said[:MOST_NAMED]) + more
 
+
+def _short(text: str) -> str:
+    """So much of a text as belongs in a line."""
+    plain = text if text.isprintable() else ascii(text)
+    return plain if len(plain) <= LONGEST else f"{plain[:LONGEST]}…"
+
+
+LONGEST = 150
+"""Of the names and values in a difference, in characters."""
 
 MOST_NAMED = 8
 """Differences; a line is to stay one that is read."""
@@ -298,7 +318,7 @@ class Lane:
             arrays = serialization.from_state_dict(_as_arrays(state), saved["state"])
             jax.tree.map(_check_fits, arrays, _as_arrays(state))
             return _with_keys(arrays, state), progress
-        except (ValueError, TypeError, KeyError) as error:
+        except CANNOT_BE_READ as error:
             raise UserError(
                 f"{self._storage} does not fit this run: choose another --out, or"
                 " throw it away with --restart"

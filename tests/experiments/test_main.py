@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import sys
 import pytest
 
 from experiments.__main__ import main
+from experiments.data import load_dataset
 
 
 def swr_experiments(*arguments, cwd, **environment):
@@ -422,6 +424,8 @@ def test_another_s_unfinished_run_is_refused(tmp_path, monkeypatch, capsys):
         " choose another --out, or throw it away with --restart\n"
     )
     assert main(words) == 0
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert config["data"] == load_dataset("digits").digest
     told = "resumed: out/checkpoint has 1 part of the run"
     assert told in capsys.readouterr().err.splitlines()
     with monkeypatch.context() as patch:

@@ -100,6 +100,10 @@ def test_a_finished_run_is_known(protocol, write_folder, tmp_path, capsys):
     assert capsys.readouterr().err == (
         f"{out} has this run already: --restart runs it again\n"
     )
+    for data in (None, "of any other data, since none are read"):
+        again = json.dumps({**json.loads(text), "data": data})
+        assert finished_rows(out, again) is not None
+    capsys.readouterr()
     lines = (out / "metrics.csv").read_text().splitlines()
     rows = [line for line in lines[1:] if re.search(r",swr,1,", line)]
     assert len(rows) > 1

@@ -1,10 +1,12 @@
 """Decoded arrays that are damaged between two runs."""
 
 import functools
+import json
 import os
 import shutil
 
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
+import mutations
 import numpy as np
 import pytest
 
@@ -94,23 +96,29 @@ def test_where_nothing_can_be_kept_it_goes_on(tmp_path, capsys):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
+    """A folder and the files in it."""
     folder = tmp_path_factory.mktemp("whole") / "digits"
     cache.replace(folder, ARRAYS)
-    return folder
+    return folder, {name: (folder / name).read_bytes() for name in FILES}
 
 
 @given(data=st.data())
-@settings(max_examples=60, deadline=None)
-def test_any_overwritten_byte_is_found(whole, data):
-    file = whole / data.draw(st.sampled_from(FILES[:-1]))
-    content = file.read_bytes()
-    place = data.draw(st.integers(0, len(content) - 1))
-    byte = content[place] ^ data.draw(st.integers(1, 255))
-    file.write_bytes(content[:place] + bytes([byte]) + content[place + 1 :])
-    with pytest.raises(ValueError, match="is not what was written"):
-        cache.read(whole)
-    file.write_bytes(content)
-    cache.read(whole)
+@mutations.tries(60)
+def test_mutated_files_are_found_and_replaced(whole, data):
+    """Whatever happens to them, the arrays are right, and right in the next run too."""
+    folder, files = whole
+    name = data.draw(st.sampled_from(FILES))
+    change = mutations.content(files[name])
+    if name == cache.CHECKSUMS:
+        change |= mutations.document(json.loads(files[name]))
+        change |= st.just(b"[" * 10**5)
+    (folder / name).write_bytes(data.draw(change))
+    for decode in (lambda: ARRAYS, functools.partial(pytest.fail, "decoded")):
+        found = cache.cached(folder, "digits", decode)
+        assert set(found) == set(ARRAYS)
+        for name, array in ARRAYS.items():
+            np.testing.assert_array_equal(found[name], array)
+            assert found[name].dtype == array.dtype
 
 
 def test_another_run_may_be_faster(tmp_path, capsys):

@@ -1,13 +1,19 @@
 """Folders of runs: what is read from them, and what is said of broken ones."""
 
+import csv
 import gzip
 import json
+import math
+import shutil
 
+from hypothesis import given, strategies as st
+import mutations
 import numpy as np
 import pandas as pd
 import pytest
 
 from experiments.errors import UserError
+from experiments.reporting.gathering import write_report
 from experiments.reporting.naming import KNOWN, metric
 from experiments.reporting.runs import find_runs, read_run
 from experiments.training.checkpoint import Checkpoints
@@ -265,3 +271,59 @@ def test_an_unfinished_one_is_found_and_named(tmp_path):
     assert str(error.value) == (
         f"{tmp_path}/run is not finished: give its command again, and it goes on"
     )
+
+
+FEW = [*KNOWN[:1], *KNOWN[5:]]  # Of streams, that of accuracy and that of errors.
+
+
+@pytest.fixture(scope="module")
+def runs(write_folder, tmp_path_factory):
+    """Small runs of all protocols; where one of them is mutated."""
+    root = tmp_path_factory.mktemp("mutated")
+    fields = {"seeds": 3, "epochs": 2, "tasks": 3, "learning_rates": {"swr": 1e-4}}
+    for protocol in FEW:
+        write_folder(root / protocol, protocol=protocol, **fields)
+    return root
+
+
+def refused_or_right(folder, out):
+    """A run is shown as its files have it, or one line says which of them is wrong."""
+    try:
+        run = read_run(folder)
+    except UserError as error:
+        said = str(error)
+        assert said.isprintable()
+        assert len(said) < 1000
+        assert str(folder) in said
+        return
+    with (folder / "metrics.csv").open(newline="", encoding="utf-8") as file:
+        header, *rows = csv.reader(file)
+    assert list(run.metrics) == header
+    assert len(run.metrics) == len(rows)
+    found = run.metrics.sort_index().itertuples(index=False)  # By lines.
+    for row, cells in zip(rows, found, strict=True):
+        for cell, value in zip(row, cells, strict=True):
+            if isinstance(value, str):
+                assert cell == value
+            elif math.isnan(value):
+                assert cell.strip().lower() in ("", "nan", "-nan", "+nan")
+            else:
+                assert float(cell) == value
+    write_report(out, [folder])
+
+
+@given(data=st.data())
+@mutations.tries(12)
+def test_a_mutated_run_is_refused_or_shown_as_it_is(runs, data):
+    protocol = data.draw(st.sampled_from(FEW))
+    source, folder = runs / protocol, runs / "mutant"
+    shutil.copytree(source, folder, dirs_exist_ok=True)
+    name = data.draw(st.sampled_from(["config.json", "metrics.csv"]))
+    text = (source / name).read_text()
+    change = mutations.content(text.encode())
+    if name == "config.json":
+        change |= mutations.document(json.loads(text))
+    else:
+        change |= mutations.table(text)
+    (folder / name).write_bytes(data.draw(change))
+    refused_or_right(folder, runs / "report")

@@ -6,14 +6,18 @@ from pathlib import Path
 import shutil
 import tempfile
 
-from hypothesis import given, settings, strategies as st
+from flax import serialization
+from hypothesis import given, reject, strategies as st
+import jax
+import mutations
+import numpy as np
 import pytest
 from real_loops import configured, digits, numbers, run
 
 from experiments.errors import UserError
 from experiments.protocols.stage_loop import run_members
 from experiments.training import checkpoint
-from experiments.training.checkpoint import Checkpoints, File
+from experiments.training.checkpoint import Checkpoints, File, Lane
 from experiments.training.lanes import Member
 
 
@@ -152,6 +156,15 @@ def test_versions_and_devices_are_named():
     assert checkpoint.differences(json.dumps(before), json.dumps(now)) == (
         "profile paper → quick"
     )
+    for before, now, said in (
+        ({"data": "0f"}, {"data": "1e"}, "the data differ"),
+        ({}, {"data": "1e"}, "data none → 1e"),  # From before it was noted.
+    ):
+        assert checkpoint.differences(json.dumps(before), json.dumps(now)) == said
+    before, now = {"model": "a\nb"}, {"model": "x" * 1000}
+    assert checkpoint.differences(json.dumps(before), json.dumps(now)) == (
+        f"model 'a\\nb' → {'x' * 150}…"
+    )
     many = ({str(i): value for i in range(20)} for value in (1, 2))
     assert checkpoint.differences(*map(json.dumps, many)).endswith("and 12 more")
 
@@ -270,18 +283,99 @@ def test_with_no_whole_one_that_part_starts_anew(saved, tmp_path, capsys):
     )
 
 
+@pytest.fixture(scope="module")
+def marked(tmp_path_factory):
+    """A folder for markers, and what they say."""
+    return tmp_path_factory.mktemp("marked"), configured().to_json()
+
+
 @given(data=st.data())
-@settings(max_examples=200, deadline=None)
-def test_no_flipped_bit_is_read(saved, data):
+@mutations.tries(60)
+def test_a_mutated_marker_is_refused_in_a_line(marked, data):
+    folder, identity = marked
+    marker = folder / "run.json"
+    whole = {"format": checkpoint.FORMAT, "run": identity}
+    run = mutations.document(json.loads(identity)).map(lambda text: text.decode())
+    change = st.one_of(
+        mutations.content(json.dumps(whole).encode()),
+        mutations.document(whole),
+        run.map(lambda run: json.dumps({**whole, "run": run}).encode()),
+    )
+    content = data.draw(change)
+    marker.write_bytes(content)
+    said = ""
+    try:
+        Checkpoints(folder, identity)
+    except UserError as error:
+        said = str(error)
+    if said:
+        assert said.isprintable()
+        assert len(said) < 3000
+        assert str(folder) in said
+    else:
+        found = json.loads(content)
+        assert (found["format"], found["run"]) == (checkpoint.FORMAT, identity)
+    assert marker.read_bytes() == content
+
+
+@given(data=st.data())
+@mutations.tries(60)
+def test_a_mutated_lane_is_not_read(saved, data):
     (file,) = saved[0].glob("*.msgpack")
-    content = bytearray(file.read_bytes())
-    bit = data.draw(st.integers(0, 8 * len(content) - 1))
-    content[bit // 8] ^= 1 << bit % 8
+    whole = file.read_bytes()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "lane.msgpack"
+        content = data.draw(mutations.content(whole))
         path.write_bytes(content)
-        assert File(path).read() is None
-        assert not path.exists()
+        assert File(path).read() == (None if content != whole else _saved(whole))
+
+
+def _saved(content):
+    return content[len(checkpoint.HEAD) + 32 :]
+
+
+class Kept:
+    """A storage in memory."""
+
+    def __init__(self, content=None):
+        self.content = content
+
+    def __str__(self):
+        return "a lane"
+
+    def read(self):
+        return self.content
+
+    def write(self, content):
+        self.content = content
+
+
+@given(data=st.data())
+@mutations.tries(60)
+def test_what_another_program_has_saved_is_refused_in_a_line(data):
+    """With a right checksum, so that only what is in it can say so."""
+    state = {"key": jax.random.key(0), "weights": (np.ones((2, 3)), np.arange(3))}
+    kept = Kept()
+    Lane(kept, 0.0).save(state, {"done": [1, 2], "records": {"accuracy": 0.5}})
+    whole = serialization.msgpack_restore(kept.content)
+    content = data.draw(mutations.content(kept.content) | mutations.tree(whole))
+    if not isinstance(content, bytes):
+        try:
+            content = serialization.msgpack_serialize(content)
+        except (ValueError, TypeError, OverflowError, AttributeError):
+            reject()
+    lane = Lane(Kept(content), 0.0)
+    said = ""
+    try:
+        found, _ = lane.load(lambda _: state, lambda progress: progress["done"])
+        assert jax.tree.structure(found) == jax.tree.structure(state)
+    except UserError as error:
+        said = str(error)
+    assert said in (
+        "",
+        "a lane does not fit this run: choose another --out, or throw it away with"
+        " --restart",
+    )
 
 
 def test_a_whole_one_of_another_network_is_refused(tmp_path):
