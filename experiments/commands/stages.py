@@ -19,6 +19,7 @@ from experiments.methods.coefficients import in_words
 from experiments.protocols.config import Config
 from experiments.protocols.records import Record
 from experiments.protocols.stage_loop import epochs_of, run_protocol
+from experiments.protocols.streams import STREAMS
 from experiments.reporting.run_files import summary_table, write_run
 from experiments.reporting.runs import read_run
 from experiments.training.checkpoint import Checkpoints
@@ -87,13 +88,14 @@ def prepare(config: Config, data_dir: str | None) -> Dataset:
     """Loads the data, and lets compiled programs be kept.
 
     Raises:
-        UserError: if the data cannot be had.
+        UserError: if the data cannot be had, or not so many.
     """
     dataset = load_dataset(config.dataset, data_dir)
     keep_compiled_programs()
-    if config.is_stream:  # Whose tasks choose their images.
+    if config.is_stream and STREAMS[config.protocol].regression:  # Which draws them.
         return dataset
-    return dataset.subset(config.train_images, config.test_images)
+    chosen = dataset.subset(config.train_images, config.test_images)
+    return dataset if config.is_stream else chosen  # Whose tasks choose themselves.
 
 
 def name_defaults(config: Config) -> None:
