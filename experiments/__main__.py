@@ -63,9 +63,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # And Matplotlib of a home that cannot be written, which it needs not either.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
+    if os.environ.get("COLUMNS") == "0":
+        del os.environ["COLUMNS"]  # By which Rich would print nothing.
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
-            stream.reconfigure(errors="replace")  # Not every encoding has a λ.
+        # Not every encoding has a λ. The second is what Python has in the C locale.
+        failing = "strict", "surrogateescape"
+        if isinstance(stream, io.TextIOWrapper) and stream.errors in failing:
+            stream.reconfigure(errors="replace")
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words and not words[0].startswith("-") and words[0] not in COMMANDS:
         print(

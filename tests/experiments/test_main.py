@@ -2,6 +2,7 @@
 
 import csv
 import io
+import locale
 import os
 import subprocess
 import sys
@@ -345,15 +346,60 @@ def test_a_reader_who_has_enough_gets_no_more(
     assert report == (tmp_path / "report" / "report.html").exists()
 
 
-def test_an_encoding_without_greek_will_do(finished, monkeypatch):
+@pytest.mark.parametrize("errors", ["strict", "surrogateescape"])
+def test_an_encoding_without_greek_will_do(errors, finished, monkeypatch):
+    """The second is how Python opens it in the C locale."""
     printed = io.BytesIO()
-    with io.TextIOWrapper(printed, encoding="ascii") as stdout:
+    with io.TextIOWrapper(printed, encoding="ascii", errors=errors) as stdout:
         monkeypatch.setattr(sys, "stdout", stdout)
         assert main(finished) == 0
         stdout.flush()
         text = printed.getvalue().decode("ascii")
     assert "SWR" in text
     assert "verage ?" in text
+
+
+@pytest.mark.parametrize(
+    ("variables", "width"),
+    [
+        ({"COLUMNS": "40", "NO_COLOR": "1", "TERM": "xterm-256color"}, 40),
+        ({"COLUMNS": "200", "TERM": "dumb"}, 200),
+        ({"COLUMNS": "0"}, 80),
+    ],
+)
+def test_a_pipe_gets_plain_lines_as_wide_as_is_wanted(
+    variables, width, finished, monkeypatch, capsys
+):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert main(finished) == 0
+    printed = capsys.readouterr().out
+    assert "\x1b" not in printed
+    assert "nothing can be told apart" in " ".join(printed.split())
+    lines = printed.splitlines()
+    assert len(lines) < 40
+    assert max(map(len, lines)) <= width
+
+
+@pytest.mark.parametrize("name", ["de_DE.UTF-8", "tr_TR.UTF-8"])
+def test_numbers_have_points_wherever_it_runs(name, finished, tmp_path):
+    """And names stay names, where i and I are two letters."""
+    before = locale.setlocale(locale.LC_ALL)
+    try:
+        locale.setlocale(locale.LC_ALL, name)
+    except locale.Error:
+        pytest.skip(f"needs the locale {name}")
+    try:
+        assert main([*finished[:-1], str(tmp_path / "out"), "--restart"]) == 0
+        assert (
+            main(["report", str(tmp_path / "out"), "--out", str(tmp_path / "r")]) == 0
+        )
+    finally:
+        locale.setlocale(locale.LC_ALL, before)
+    with (tmp_path / "out" / "metrics.csv").open(newline="") as file:
+        here = [row | {"seconds": None} for row in csv.DictReader(file)]
+    with open(f"{finished[-1]}/metrics.csv", newline="") as file:
+        assert here == [row | {"seconds": None} for row in csv.DictReader(file)]
 
 
 @pytest.mark.parametrize("out", ["", ".", "a\0b"])
