@@ -11,16 +11,18 @@ from pathlib import Path
 import sys
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 
 from experiments.commands.options import (
     AgentOptions,
     Flag,
     Names,
+    Number,
     RunOptions,
     StageOptions,
     StreamOptions,
     SweepOptions,
+    Whole,
     make_agent_config,
     make_config,
     make_engine,
@@ -61,9 +63,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # And Matplotlib of a home that cannot be written, which it needs not either.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
+    if os.environ.get("COLUMNS") == "0":
+        del os.environ["COLUMNS"]  # By which Rich would print nothing.
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
-            stream.reconfigure(errors="replace")  # Not every encoding has a λ.
+        # Not every encoding has a λ. The second is what Python has in the C locale.
+        failing = "strict", "surrogateescape"
+        if isinstance(stream, io.TextIOWrapper) and stream.errors in failing:
+            stream.reconfigure(errors="replace")
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words and not words[0].startswith("-") and words[0] not in COMMANDS:
         print(
@@ -83,6 +89,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 sys.stdout.flush()
     except UserError as error:
         print(f"{NAME}: {error}", file=sys.stderr)
+        return 2
+    except UnusedCliTokensError as error:
+        word = (error.unused_tokens or [""])[0]
+        print(f"{NAME}: {word!r} belongs to no option: leave it out", file=sys.stderr)
         return 2
     except CycloptsError as error:
         message = " ".join(str(error).split())
@@ -232,16 +242,22 @@ def sweep(
     """
     from experiments.errors import check_name
     from experiments.methods import METHODS
+    from experiments.protocols.streams import STREAMS
 
     check_name(method, METHODS, "method")
     if options.methods:
         raise UserError("a sweep is of one method, the first word: leave --methods out")
+    if options.coefficient:
+        raise UserError("a sweep finds the coefficient: use --grid, not --coefficient")
+    if options.learning_rate and (rates or protocol in STREAMS):
+        raise UserError("a sweep tries rates: use --rates, not --learning-rate")
     config = make_sweep_config(options, protocol, method)
     values = [parse_coefficient(text, "--grid") for text in grid]
     try:
         learning_rates = [float(text) for text in rates]
     except ValueError:
-        raise UserError(f"--rates must be numbers, not {' '.join(rates)}") from None
+        words = " ".join(rates) or "an empty word"
+        raise UserError(f"--rates must be numbers, not {words}") from None
     from experiments.commands.sweep import run
 
     out = out_folder(options, config, f"sweep-{method}-")
@@ -284,9 +300,9 @@ def guide(*, out: Path = Path("guide")) -> None:
 @app.command
 def benchmark(
     *,
-    rounds: int = 20,
+    rounds: Annotated[int, Whole] = 20,
     torch: Flag = False,
-    largest: float = 1e8,
+    largest: Annotated[float, Number] = 1e8,
     only: Literal["optimizer", "training", "loops"] | None = None,
     out: Path = Path("runs/benchmark"),
 ) -> None:

@@ -17,6 +17,7 @@ from swr_optax._soft_weight_rescaling import (
     check_layers,
     new_references,
 )
+from swr_optax._tree import Tree
 from swr_optax.metrics import weight_norms
 from swr_optax.planning import RescalingPlan
 from swr_optax.planning._arguments import check_plan
@@ -41,12 +42,12 @@ WRAPPERS_THAT_CHANGE_UPDATES = (
 
 
 def reset_reference_norms(
-    opt_state: optax.OptState,
-    params: optax.Params,
+    opt_state: Tree,
+    params: Any,
     plan: RescalingPlan,
     *,
     axis_name: AxisName = (),
-) -> optax.OptState:
+) -> Tree:
     """Makes the weights' present norms the reference norms.
 
     This is the paper's "SWR + re-init", to be called when the learning rate
@@ -90,12 +91,12 @@ def reset_reference_norms(
 
 
 def rescale_statistics(
-    stats: Any,
-    opt_state: optax.OptState,
+    stats: Tree,
+    opt_state: Any,
     plan: RescalingPlan,
     *,
-    previous: optax.OptState | None = None,
-) -> Any:
+    previous: Any = None,
+) -> Tree:
     """The running statistics after the step just taken.
 
     BatchNorm's running mean and variance measure what the rescaled layers in
@@ -163,11 +164,11 @@ def rescale_statistics(
 
 
 def carry_reference_norms(
-    old_state: optax.OptState,
+    old_state: Any,
     old_plan: RescalingPlan,
-    new_state: optax.OptState,
+    new_state: Tree,
     new_plan: RescalingPlan,
-) -> optax.OptState:
+) -> Tree:
     """Takes the reference norms of layers that stayed into a new state.
 
     For a network that changes while it learns, such as one that grows a head for

@@ -27,6 +27,7 @@ import swr_optax
 plan = swr_optax.RescalingPlan.from_json("{}")
 reveal_type(plan)
 swr_optax.RescalingPlan.from_json(3)
+reveal_type(swr_optax.reset_all({"w": 1.0}, {"w": 2.0}))
 """
 
 
@@ -95,4 +96,5 @@ def test_its_types_are_seen_from_outside(installed, tmp_path):
     output = run("-m", "mypy", *words, "program.py", cwd=tmp_path).stdout
     assert 'Revealed type is "swr_optax.planning._plan.RescalingPlan"' in output
     assert 'has incompatible type "int"; expected "str"' in output
+    assert 'Revealed type is "dict[str, float]"' in output.replace("builtins.", "")
     assert "Found 1 error" in output  # And none about a package without types.

@@ -11,7 +11,7 @@ from experiments.agents.settings import (
     LENGTHS,
     METHODS_COMPARED,
 )
-from experiments.errors import UserError, check_name
+from experiments.errors import UserError, check_count, check_name
 from experiments.methods import METHODS
 from experiments.methods.coefficients import Choice
 from experiments.methods.method import Method
@@ -58,7 +58,8 @@ class AgentConfig(Comparison):
                 f"model {self.model!r} does not fit {self.dataset!r}: choose from"
                 f" {', '.join(fitting)}"
             )
-        self.check_counts("tasks", "iterations")
+        check_count(self.tasks, "levels")
+        self.check_counts("iterations")
         if self.iterations % PARTS:
             raise UserError(
                 f"iterations must be a multiple of {PARTS}, not {self.iterations}"

@@ -11,7 +11,7 @@ from experiments.benchmark.fresh_process import in_fresh_process
 from experiments.benchmark.in_turn import Row
 from experiments.benchmark.results import tables, write_benchmark
 from experiments.benchmark.torch_optimizers import import_torch
-from experiments.errors import UserError
+from experiments.errors import UserError, check_count
 from experiments.files import check_writable
 
 
@@ -29,8 +29,7 @@ def run(rounds: int, torch: bool, largest: float, only: str | None, out: Path) -
         UserError: if an argument makes no sense, if PyTorch is asked for and missing,
             or if the folder cannot be written.
     """
-    if rounds < 1:
-        raise UserError(f"rounds must be at least 1, not {rounds}")
+    check_count(rounds, "rounds")
     sizes = [
         size
         for size in (*optimizers.FEW_LAYERS, *optimizers.MORE_LAYERS)

@@ -8,7 +8,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from cyclopts import Parameter
+from cyclopts import Parameter, Token
 
 from experiments.backend.freed_memory import KEEPING, keep_freed_memory
 from experiments.errors import UserError, check_name
@@ -22,9 +22,30 @@ if TYPE_CHECKING:
 # What imports JAX is imported late, so that --help and misspelt options answer at once.
 
 Names = Annotated[
-    tuple[str, ...], Parameter(consume_multiple=True, negative=(), show_default=False)
+    tuple[str, ...], Parameter(consume_multiple=1, negative=(), show_default=False)
 ]
 """Several words behind one option."""
+
+
+def _whole(_: object, words: Sequence[Token]) -> int:
+    return _number(_, words, int, "whole number")  # Or Cyclopts makes 2 of 1.5.
+
+
+def _number(
+    _: object, words: Sequence[Token], kind: type = float, name: str = "number"
+) -> Any:
+    text = words[0].value
+    try:
+        return kind(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is no {name}") from None
+
+
+Whole = Parameter(converter=_whole)
+"""Of an option that counts something."""
+
+Number = Parameter(converter=_number)
+"""Of an option that is any number."""
 
 Flag = Annotated[bool, Parameter(negative=())]
 """An option without a value."""
@@ -60,13 +81,13 @@ class ComparisonOptions:
     learning_rate: Names = ()
     optimizer: Literal["adam", "sgd"] = "adam"
     profile: Literal["quick", "paper"] | None = None
-    seeds: int | None = None
+    seeds: Annotated[int | None, Whole] = None
     out: Path | None = None
     restart: Flag = False
     tensorboard: Flag = False
     cluster: str | None = None
-    lane_cpus: float | None = None
-    lane_gpus: float | None = None
+    lane_cpus: Annotated[float | None, Number] = None
+    lane_gpus: Annotated[float | None, Number] = None
 
 
 @Parameter(name="*")
@@ -83,8 +104,8 @@ class RunOptions(ComparisonOptions):
     """
 
     dataset: str | None = None
-    epochs: int | None = None
-    train_images: int | None = None
+    epochs: Annotated[int | None, Whole] = None
+    train_images: Annotated[int | None, Whole] = None
     data_dir: str | None = None
 
 
@@ -97,7 +118,7 @@ class StageOptions(RunOptions):
         test_images: a random subset to test on
     """
 
-    test_images: int | None = None
+    test_images: Annotated[int | None, Whole] = None
 
 
 @Parameter(name="*")
@@ -110,7 +131,7 @@ class StreamOptions(RunOptions):
         decay: divide the learning rate by ten twice
     """
 
-    tasks: int | None = None
+    tasks: Annotated[int | None, Whole] = None
     decay: Flag = False
 
 
@@ -128,8 +149,8 @@ class AgentOptions(ComparisonOptions):
     """
 
     environment: str | None = None
-    levels: int | None = None
-    iterations: int | None = None
+    levels: Annotated[int | None, Whole] = None
+    iterations: Annotated[int | None, Whole] = None
 
 
 @Parameter(name="*")
@@ -152,7 +173,7 @@ def make_sweep_config(
     if not agent:
         foreign, own = own, foreign
     for name in foreign.keys() - own.keys():
-        if getattr(options, name):
+        if getattr(options, name) != foreign[name]:
             raise UserError(
                 f"--{name.replace('_', '-')} does not belong to {protocol}: leave it"
                 " out"
@@ -178,14 +199,16 @@ def make_config(
 
     check_name(protocol, [*PROTOCOLS, *STREAMS], "protocol")
     stream = STREAMS.get(protocol)
-    dataset = options.dataset or (next(iter(stream.published)) if stream else "digits")
+    dataset = options.dataset
+    if dataset is None:
+        dataset = next(iter(stream.published)) if stream else "digits"
     check_name(dataset, SOURCES, "data set")
     if stream is not None:
         check_name(dataset, stream.published, f"data set for {protocol}")
     profile = options.profile or "paper"
-    model = options.model or "mlp"
-    if stream is not None and options.model is None:
-        model = stream.length(profile, dataset).model
+    model = options.model
+    if model is None:
+        model = stream.length(profile, dataset).model if stream else "mlp"
     check_name(model, MODELS, "model")
     if not MODELS[model].small:
         keep_freed_memory()
@@ -215,14 +238,16 @@ def make_agent_config(
     from experiments.agents.config import AgentConfig
     from experiments.agents.settings import LENGTHS
 
-    environment = options.environment or next(iter(LENGTHS))
+    environment = options.environment
+    if environment is None:
+        environment = next(iter(LENGTHS))
     check_name(environment, LENGTHS, "environment")
     length = LENGTHS[environment][options.profile or "paper"]._asdict()
     model = length.pop("model")
     lengths = _lengths(options, length, tuple(length))
     return AgentConfig(
         dataset=environment,
-        model=options.model or model,
+        model=model if options.model is None else options.model,
         tasks=lengths.pop("levels"),
         **_compared(options, methods),
         **lengths,
@@ -286,9 +311,10 @@ def own_folder(out: Path) -> Path:
     """A folder that a user has named.
 
     Raises:
-        UserError: if it has no name.
+        UserError: if it has no name, or is where the user is, or above.
     """
-    if not str(out).strip(". ") or "\0" in str(out):
+    here = Path.cwd()
+    if "\0" in str(out) or out.resolve() in (here, *here.parents):
         raise UserError("--out must name a folder of its own, such as runs/mine")
     return out
 
@@ -345,6 +371,8 @@ def parse_coefficient(text: str, where: str) -> Coefficient:
             return float(text)
         pairs = [part.split(":") for part in text.split(",")]
         groups: Mapping[str, float] = {group: float(value) for group, value in pairs}
+        if "" in groups:
+            raise ValueError
     except ValueError:
         raise UserError(f"{where}: {text!r} is no coefficient") from None
     if len(groups) < len(pairs):
@@ -356,7 +384,7 @@ def _coefficients(texts: Sequence[str]) -> dict[str, Coefficient]:
     found: dict[str, Coefficient] = {}
     for text in texts:
         method, equals, value = text.partition("=")
-        if not equals:
+        if not method or not equals:
             raise UserError(
                 f"--coefficient {text}: write METHOD=VALUE, such as swr=1e-3"
             )
@@ -370,8 +398,10 @@ def _assignments(texts: Sequence[str], option: str) -> dict[Any, float]:
     """Numbers by method; one without a method is for all, under None."""
     found: dict[Any, float] = {}
     for text in texts:
-        method, _, value = text.rpartition("=")
+        method, equals, value = text.rpartition("=")
         try:
+            if equals and not method:
+                raise ValueError
             number = float(value)
         except ValueError:
             raise UserError(

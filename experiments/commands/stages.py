@@ -20,6 +20,7 @@ from experiments.methods.coefficients import in_words
 from experiments.protocols.config import Config
 from experiments.protocols.records import Record
 from experiments.protocols.stage_loop import epochs_of, run_protocol
+from experiments.protocols.streams import STREAMS
 from experiments.reporting.run_files import summary_table, write_run
 from experiments.reporting.runs import read_run
 from experiments.training.checkpoint import Checkpoints
@@ -91,14 +92,16 @@ def prepare(config: Config, data_dir: str | None) -> tuple[Config, Dataset]:
         The configuration, which now knows its data, and what is to be learnt of them.
 
     Raises:
-        UserError: if the data cannot be had.
+        UserError: if the data cannot be had, or not so many.
     """
     dataset = load_dataset(config.dataset, data_dir)
     keep_compiled_programs()
     config = dataclasses.replace(config, data=dataset.digest)
-    if not config.is_stream:  # Whose tasks choose their images.
-        dataset = dataset.subset(config.train_images, config.test_images)
-    return config, dataset
+    if config.is_stream and STREAMS[config.protocol].regression:  # Which draws them.
+        return config, dataset
+    chosen = dataset.subset(config.train_images, config.test_images)
+    # A stream's tasks choose themselves.
+    return config, dataset if config.is_stream else chosen
 
 
 def name_defaults(config: Config) -> None:

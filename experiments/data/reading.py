@@ -40,11 +40,11 @@ def load_dataset(name: str, data_dir: str | None = None) -> Dataset:
         return Dataset(source, *none, *none)
     if source.bundled:
         return Dataset(source, **_digits())
-    root = Path(
-        os.path.expanduser(
-            data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-        )
-    )
+    if data_dir is None:
+        data_dir = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    elif not data_dir:  # As a variable that is not set leaves it.
+        raise UserError("--data-dir must name a folder: leave it out for the default")
+    root = Path(os.path.expanduser(data_dir))
     prepared = _prepared(root, name) or prepare(root, name)
     return Dataset(source, **_cached(prepared, name, source))
 
@@ -85,7 +85,7 @@ def _prepared(root: Path, name: str) -> Path | None:
             if re.fullmatch(r"\d+\.\d+\.\d+", folder.name)
             and (folder / "dataset_info.json").exists()
         ]
-    except (FileNotFoundError, NotADirectoryError):
+    except FileNotFoundError:
         return None
     except OSError as error:
         raise UserError(f"cannot read {error.filename}: {error.strerror}") from None

@@ -53,7 +53,7 @@ class TinyImagenet(tfds.core.GeneratorBasedBuilder):  # type: ignore[misc]
     ) -> Mapping[str, Iterator[tuple[str, dict[str, Any]]]]:
         archive = dl_manager.download_and_extract(URL)
         root = archive / "tiny-imagenet-200"
-        wnids = (root / "wnids.txt").read_text().split()
+        wnids = (root / "wnids.txt").read_text(encoding="utf-8").split()
         self.info.features["label"].names = wnids
         words = dict(_table(root / "words.txt"))
         self.info.metadata["words"] = {wnid: words[wnid] for wnid in wnids}
@@ -82,4 +82,4 @@ class TinyImagenet(tfds.core.GeneratorBasedBuilder):  # type: ignore[misc]
 
 def _table(path: tfds.core.Path) -> list[list[str]]:
     """Rows of a tab-separated file."""
-    return [line.split("\t") for line in path.read_text().splitlines()]
+    return [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()]

@@ -11,9 +11,10 @@ import platform
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
-from experiments.errors import UserError, check_name
+from experiments.errors import UserError, check_count, check_name
 from experiments.methods import METHODS
 from experiments.methods.coefficients import Choice, Coefficient
 from experiments.methods.table import GROUPS
@@ -21,6 +22,10 @@ from experiments.training.lanes import Member
 
 OPTIMIZERS = {"adam": optax.adam, "sgd": optax.sgd}
 """From a learning rate; all else is Optax's default."""
+
+
+LEAST, LARGEST = (float(x) for x in (jnp.finfo("f4").tiny, jnp.finfo("f4").max))
+"""Positive numbers that training can tell from 0 and from infinity."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -104,12 +109,12 @@ class Comparison:
         """Checks fields that count something, where they are given.
 
         Raises:
-            UserError: naming one that is not at least 1.
+            UserError: naming one that makes no sense.
         """
         for name in names:
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UserError(f"{name} must be at least 1, not {value}")
+            if value is not None:
+                check_count(value, name)
 
     def check_comparison(self) -> None:
         """Checks what is in common.
@@ -120,8 +125,13 @@ class Comparison:
         check_name(self.optimizer, OPTIMIZERS, "optimizer")
         self.check_counts("seeds")
         for rate in (self.learning_rate, *self.learning_rates.values()):
-            if not 0 < rate < float("inf"):
+            if not 0 < rate < math.inf:
                 raise UserError(f"learning_rate must be positive, not {rate}")
+            if not LEAST <= rate <= LARGEST:
+                raise UserError(
+                    f"learning_rate must be from {LEAST:.1e} to {LARGEST:.1e}, as"
+                    f" float32 is, not {rate}"
+                )
         for method in self.methods:
             check_name(method, METHODS, "method")
             if self.methods.count(method) > 1:
@@ -163,9 +173,9 @@ class Comparison:
                     f" {method}={example}"
                 )
             for _, number in _items(value):
-                if not 0 <= number <= entry.largest or number == math.inf:
+                if not 0 <= number <= min(entry.largest, LARGEST):
                     allowed = (
-                        "0 or a positive number"
+                        "0 or a positive float32"
                         if entry.largest == math.inf
                         else f"from 0 to {entry.largest:g}"
                     )

@@ -145,7 +145,7 @@ def of_member(seen: Mapping[str, Any], i: int, plan: RescalingPlan) -> dict[str,
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Writes a table; numbers have six digits, and None is an empty cell."""
     columns = list(dict.fromkeys(column for row in rows for column in row))
-    with path.open("w", newline="") as file:
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(columns)
         writer.writerows(_cells(row.get(column) for column in columns) for row in rows)

@@ -42,7 +42,11 @@ def collect(folders: Sequence[Path]) -> Collection:
         UserError: if none can be read.
     """
     runs, unreadable = [], []
-    for folder in {folder.resolve(): folder for folder in folders}.values():
+    try:
+        different = {folder.resolve(): folder for folder in folders}
+    except ValueError as error:  # A path that no system takes.
+        raise UserError(f"a run's folder is no path: {error}") from None
+    for folder in different.values():
         try:
             runs.append(read_run(folder))
         except UserError as error:

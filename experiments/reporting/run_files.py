@@ -84,7 +84,9 @@ def write_run(
     return write_files(
         out,
         {
-            "config.json": lambda path: path.write_text(config.to_json()),
+            "config.json": lambda path: path.write_text(
+                config.to_json(), encoding="utf-8"
+            ),
             "metrics.csv": lambda path: write_rows(path, rows),
             "figure.png": _draw,
         },

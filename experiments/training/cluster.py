@@ -302,9 +302,13 @@ def _check_answers(address: str) -> None:
             " so, with --cluster auto"
         )
     host, _, port = address.rpartition(":")
+    if not (host and port.isdecimal() and 0 < int(port[:6]) < 2**16):
+        raise UserError(
+            f"--cluster {address!r} is no address: write auto, local or HOST:PORT"
+        )
     try:
         socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
-    except (OSError, OverflowError, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise UserError(
             f"--cluster {address} does not answer ({_line(error)}): start Ray there"
             " with ray start --head, or write auto, local or HOST:PORT"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
-import optax
 
 from swr_optax._norms import AxisName, norms_of_weights
 from swr_optax.planning import RescalingPlan
@@ -12,7 +13,7 @@ from swr_optax.planning._arguments import array_leaves, check_plan
 
 
 def weight_norms(
-    params: optax.Params, plan: RescalingPlan, *, axis_name: AxisName = ()
+    params: Any, plan: RescalingPlan, *, axis_name: AxisName = ()
 ) -> jax.Array:
     """Frobenius norm of each layer's weight.
 
@@ -43,9 +44,7 @@ def weight_norms(
     return norms_of_weights(leaves, places, plan, axis_name=axis_name)
 
 
-def weight_growth(
-    params: optax.Params, initial_params: optax.Params, plan: RescalingPlan
-) -> jax.Array:
+def weight_growth(params: Any, initial_params: Any, plan: RescalingPlan) -> jax.Array:
     """Each weight's norm over its initial norm.
 
     Args:

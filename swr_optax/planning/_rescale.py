@@ -8,8 +8,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
+from swr_optax._tree import Tree
 from swr_optax.planning._arguments import array_leaves, check_plan
 from swr_optax.planning._paths import is_masked
 from swr_optax.planning._plan import RescalingPlan
@@ -19,8 +19,8 @@ SUMMED_UP_TO = 2**10
 
 
 def rescale(
-    params: optax.Params, log_scalers: jax.typing.ArrayLike, plan: RescalingPlan
-) -> optax.Params:
+    params: Tree, log_scalers: jax.typing.ArrayLike, plan: RescalingPlan
+) -> Tree:
     r"""Scales weights by any scalers, and all other leaves so as to follow.
 
     Leaf :math:`i` is multiplied by :math:`\exp(\sum_l E_{il} \log c_l)`, with E

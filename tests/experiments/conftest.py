@@ -1,4 +1,4 @@
-"""Folders of runs with invented numbers, for the report that gathers runs."""
+"""Wrong command lines, and folders of runs with invented numbers for the report."""
 
 import csv
 import json
@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
+from experiments.__main__ import main
 from experiments.protocols.stages import PROTOCOLS
 from experiments.protocols.streams import STREAMS
 
@@ -159,6 +160,26 @@ def thrift(tmp_path_factory):
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
     with threadpool_limits(1, user_api="blas"):
         yield
+
+
+@pytest.fixture
+def check_mistake(tmp_path, monkeypatch, capsys):
+    """Gives a wrong command: status 2, one line on stderr, nothing elsewhere."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", f"{tmp_path}-cache")
+
+    def check(arguments, message):
+        there = sorted(tmp_path.iterdir())
+        status = main(arguments)
+        printed = capsys.readouterr()
+        assert status == 2, printed.err
+        assert len(printed.err.splitlines()) == 1, printed.err
+        assert printed.err.startswith("swr-experiments: ")
+        assert message in printed.err
+        assert not printed.out
+        assert sorted(tmp_path.iterdir()) == there
+
+    return check
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import locale
 import os
 import subprocess
 import sys
@@ -66,7 +67,7 @@ SWEEP = ("sweep", "swr")
         (["--seeds", "0"], "seeds must be at least 1, not 0"),
         (["--epochs", "0"], "epochs must be at least 1, not 0"),
         (["--train-images", "0"], "train_images must be at least 1, not 0"),
-        (["--seeds", "many"], 'Invalid value for --seeds: unable to convert "many"'),
+        (["--seeds", "many"], "Invalid value for --seeds: 'many' is no whole number"),
         (
             ["--profile", "slow"],
             'Invalid value "slow" for --profile. Choose from',
@@ -92,8 +93,8 @@ SWEEP = ("sweep", "swr")
         (["--access", "full"], "Unknown option: --access"),
     ],
 )
-def test_mistakes_get_one_line(arguments, message, tmp_path, monkeypatch, capsys):
-    check_mistake(["warm-start", *arguments], message, tmp_path, monkeypatch, capsys)
+def test_mistakes_get_one_line(arguments, message, check_mistake):
+    check_mistake(["warm-start", *arguments], message)
 
 
 @pytest.mark.parametrize(
@@ -167,7 +168,10 @@ def test_mistakes_get_one_line(arguments, message, tmp_path, monkeypatch, capsys
             ["--cluster", "127.0.0.1:9"],
             "--cluster 127.0.0.1:9 does not answer ([Errno 111] Connection refused):",
         ),
-        ([*SWEEP, "--cluster", "here"], "--cluster here does not answer ("),
+        (
+            [*SWEEP, "--cluster", "here"],
+            "--cluster 'here' is no address: write auto",
+        ),
         (["--cluster", "ray://host:10001"], "has to start on a machine of the cluster"),
         (["warm-start", "--lane-gpus", "0.5"], "--lane-gpus belongs to a cluster: add"),
         (
@@ -177,42 +181,25 @@ def test_mistakes_get_one_line(arguments, message, tmp_path, monkeypatch, capsys
         (["--cluster", "local", "--lane-cpus", "-1"], "or a whole number, not -1"),
     ],
 )
-def test_so_do_other_commands(arguments, message, tmp_path, monkeypatch, capsys):
-    check_mistake(arguments, message, tmp_path, monkeypatch, capsys)
+def test_so_do_other_commands(arguments, message, check_mistake):
+    check_mistake(arguments, message)
 
 
 @pytest.mark.parametrize("command", [("warm-start",), SWEEP])
-def test_event_files_need_their_package(command, tmp_path, monkeypatch, capsys):
+def test_event_files_need_their_package(command, monkeypatch, check_mistake):
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
     message = "--tensorboard needs tensorboardX: pip install tensorboardX"
     arguments = [*command, "--tensorboard"]
-    check_mistake(arguments, message, tmp_path, monkeypatch, capsys)
+    check_mistake(arguments, message)
 
 
 @pytest.mark.parametrize("command", [("warm-start",), SWEEP, ("proportionality",)])
-def test_a_cluster_needs_its_package(command, tmp_path, monkeypatch, capsys):
+def test_a_cluster_needs_its_package(command, monkeypatch, check_mistake):
     monkeypatch.setitem(sys.modules, "ray", None)
     monkeypatch.delitem(sys.modules, "experiments.training.cluster", raising=False)
     message = "--cluster needs Ray: pip install 'swr-optax[cluster]'"
     arguments = [*command, "--cluster", "auto"]
-    check_mistake(arguments, message, tmp_path, monkeypatch, capsys)
-
-
-def check_mistake(arguments, message, folder, monkeypatch, capsys):
-    """Status 2, one line on stderr, nothing elsewhere."""
-    monkeypatch.chdir(folder)
-    monkeypatch.setenv("XDG_CACHE_HOME", f"{folder}-cache")
-    try:
-        status = main(arguments)
-    except SystemExit as end:  # argparse's
-        status = end.code
-    printed = capsys.readouterr()
-    assert status == 2
-    assert len(printed.err.splitlines()) == 1
-    assert printed.err.startswith("swr-experiments")
-    assert message in printed.err
-    assert not printed.out
-    assert not list(folder.iterdir())
+    check_mistake(arguments, message)
 
 
 def test_a_mistake_is_one_line_in_a_process_of_its_own(tmp_path):
@@ -361,9 +348,11 @@ def test_a_reader_who_has_enough_gets_no_more(
     assert report == (tmp_path / "report" / "report.html").exists()
 
 
-def test_an_encoding_without_greek_will_do(finished, monkeypatch):
+@pytest.mark.parametrize("errors", ["strict", "surrogateescape"])
+def test_an_encoding_without_greek_will_do(errors, finished, monkeypatch):
+    """The second is how Python opens it in the C locale."""
     printed = io.BytesIO()
-    with io.TextIOWrapper(printed, encoding="ascii") as stdout:
+    with io.TextIOWrapper(printed, encoding="ascii", errors=errors) as stdout:
         monkeypatch.setattr(sys, "stdout", stdout)
         assert main(finished) == 0
         stdout.flush()
@@ -372,26 +361,69 @@ def test_an_encoding_without_greek_will_do(finished, monkeypatch):
     assert "verage ?" in text
 
 
+@pytest.mark.parametrize(
+    ("variables", "width"),
+    [
+        ({"COLUMNS": "40", "NO_COLOR": "1", "TERM": "xterm-256color"}, 40),
+        ({"COLUMNS": "200", "TERM": "dumb"}, 200),
+        ({"COLUMNS": "0"}, 80),
+    ],
+)
+def test_a_pipe_gets_plain_lines_as_wide_as_is_wanted(
+    variables, width, finished, monkeypatch, capsys
+):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert main(finished) == 0
+    printed = capsys.readouterr().out
+    assert "\x1b" not in printed
+    assert "nothing can be told apart" in " ".join(printed.split())
+    lines = printed.splitlines()
+    assert len(lines) < 40
+    assert max(map(len, lines)) <= width
+
+
+@pytest.mark.parametrize("name", ["de_DE.UTF-8", "tr_TR.UTF-8"])
+def test_numbers_have_points_wherever_it_runs(name, finished, tmp_path):
+    """And names stay names, where i and I are two letters."""
+    before = locale.setlocale(locale.LC_ALL)
+    try:
+        locale.setlocale(locale.LC_ALL, name)
+    except locale.Error:
+        pytest.skip(f"needs the locale {name}")
+    try:
+        assert main([*finished[:-1], str(tmp_path / "out"), "--restart"]) == 0
+        assert (
+            main(["report", str(tmp_path / "out"), "--out", str(tmp_path / "r")]) == 0
+        )
+    finally:
+        locale.setlocale(locale.LC_ALL, before)
+    with (tmp_path / "out" / "metrics.csv").open(newline="") as file:
+        here = [row | {"seconds": None} for row in csv.DictReader(file)]
+    with open(f"{finished[-1]}/metrics.csv", newline="") as file:
+        assert here == [row | {"seconds": None} for row in csv.DictReader(file)]
+
+
 @pytest.mark.parametrize("out", ["", ".", "a\0b"])
 @pytest.mark.parametrize(
     "command", [[], ["proportionality"], SWEEP, ["report"], ["guide"], ["benchmark"]]
 )
-def test_a_folder_needs_a_name(command, out, tmp_path, monkeypatch, capsys):
+def test_a_folder_needs_a_name(command, out, check_mistake):
     message = "--out must name a folder of its own, such as runs/mine"
     if command == ["report"]:
         command = ["report", "run"]
     words = [*command, "--out", out]
-    check_mistake(words, message, tmp_path, monkeypatch, capsys)
+    check_mistake(words, message)
 
 
 @pytest.mark.parametrize("command", [["warm-start"], ["single-task"], SWEEP])
-def test_more_images_than_there_are_are_refused(command, tmp_path, monkeypatch, capsys):
-    words = [*command, "--train-images", "99999999"]
+def test_more_images_than_there_are_are_refused(command, check_mistake):
+    words = [*command, "--train-images", "9999"]
     message = (
-        "train_images 99999999 are more than the 1437 that there are: give a smaller"
+        "train_images 9999 are more than the 1437 that there are: give a smaller"
         " --train-images"
     )
-    check_mistake(words, message, tmp_path, monkeypatch, capsys)
+    check_mistake(words, message)
 
 
 def test_a_checkpoint_that_is_no_folder_is_named(tmp_path, monkeypatch, capsys):

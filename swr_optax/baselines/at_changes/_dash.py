@@ -8,9 +8,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from swr_optax._norms import widened
+from swr_optax._tree import Tree
 from swr_optax.baselines._arguments import check_alike, check_number
 from swr_optax.baselines._matrices import kernel_axes_of
 from swr_optax.planning import Leaf, RescalingPlan
@@ -19,13 +19,13 @@ from swr_optax.planning._paths import is_masked
 
 
 def dash(
-    params: optax.Params,
-    descent: optax.Updates,
+    params: Tree,
+    descent: Tree,
     plan: RescalingPlan,
     *,
     smallest: float | jax.Array = 0.3,
     kernel_axes: Callable[[Leaf], tuple[int, ...]] | None = None,
-) -> optax.Params:
+) -> Tree:
     r"""Shrinks each neuron's weights by their alignment with descent on new data.
 
     With w the incoming weights of a neuron and v the moving average of the negative
@@ -111,8 +111,8 @@ def dash(
 
 
 def accumulate_descent(
-    descent: optax.Updates, grads: optax.Updates, rate: float | jax.Array = 0.3
-) -> optax.Updates:
+    descent: Tree, grads: Tree, rate: float | jax.Array = 0.3
+) -> Tree:
     r"""The moving average of the negative gradient after one more batch.
 
     :math:`v \leftarrow (1 - \alpha) v - \alpha g`, from zeros on, over one pass of

@@ -8,8 +8,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 
+from swr_optax._tree import Tree
 from swr_optax.baselines._arguments import check_interval
 from swr_optax.baselines._matrices import kernel_axes_of, matrices_of, product
 from swr_optax.planning import Leaf, RescalingPlan
@@ -18,13 +18,13 @@ from swr_optax.planning._paths import is_masked
 
 
 def fire(
-    params: optax.Params,
+    params: Tree,
     plan: RescalingPlan,
     *,
     leaves: Callable[[Leaf], bool] = lambda _: True,
     kernel_axes: Callable[[Leaf], tuple[int, ...]] | None = None,
     iterations: int = 10,
-) -> optax.Params:
+) -> Tree:
     r"""Orthogonalises the weights, when the data change.
 
     Of a weight W, outputs × inputs, the polar factor is found by Newton and

@@ -7,17 +7,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
+from swr_optax._tree import Tree
 from swr_optax.baselines._arguments import check_alike
 from swr_optax.planning import RescalingPlan
 from swr_optax.planning._arguments import check_plan
 from swr_optax.planning._paths import is_masked
 
 
-def reset_head(
-    params: optax.Params, initial_params: optax.Params, plan: RescalingPlan
-) -> optax.Params:
+def reset_head(params: Tree, initial_params: Tree, plan: RescalingPlan) -> Tree:
     """Puts the classifier back to its initial parameters.
 
     Of a stacked parameter only the slices that belong to the classifier go back.
@@ -72,7 +70,7 @@ def reset_head(
     return structure.unflatten(map(reset, places, leaves, new_leaves))
 
 
-def reset_all(params: optax.Params, initial_params: optax.Params) -> optax.Params:
+def reset_all(params: Tree, initial_params: Tree) -> Tree:
     """Puts every parameter back to its initial value.
 
     Args:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import jax
-import optax
 
+from swr_optax._tree import Tree
 from swr_optax.baselines._arguments import check_alike, check_number
 
 
 def shrink_and_perturb(
-    params: optax.Params,
-    initial_params: optax.Params,
+    params: Tree,
+    initial_params: Tree,
     coefficient: float | jax.Array,
-) -> optax.Params:
+) -> Tree:
     r"""Moves a fraction of the way to other parameters, when the data change.
 
     :math:`\theta \leftarrow (1 - \lambda) \theta + \lambda \theta_0`.

@@ -119,7 +119,7 @@ def hare_and_tortoise(
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
 
 
-def tortoise_params(opt_state: optax.OptState) -> optax.Params:
+def tortoise_params(opt_state: Any) -> Any:
     """The slow parameters, for evaluation.
 
     Args:

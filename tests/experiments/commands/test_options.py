@@ -158,6 +158,6 @@ def test_results_have_a_folder_of_their_own():
     assert folder == Path("runs") / f"sweep-swr-{name}"
     mine = StreamOptions(out=Path("mine"))
     assert out_folder(mine, config, "sweep-swr-") == Path("mine")
-    for text in ("", ".", ".. "):
+    for text in ("", ".", "..", "/", "tests/.."):
         with pytest.raises(UserError, match="--out must name a folder of its own"):
             out_folder(StreamOptions(out=Path(text)), config)

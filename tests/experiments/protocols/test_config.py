@@ -86,10 +86,10 @@ def of(method, value, **fields):
             of("shrink_and_perturb", 2),
             "coefficient of 'shrink_and_perturb' must be from 0 to 1, not 2",
         ),
-        (of("l2", -0.1), "coefficient of 'l2' must be 0 or a positive number, not -0"),
+        (of("l2", -0.1), "coefficient of 'l2' must be 0 or a positive float32, not -0"),
         (
             of("l2_init", math.inf),
-            "coefficient of 'l2_init' must be 0 or a positive number, not inf",
+            "coefficient of 'l2_init' must be 0 or a positive float32, not inf",
         ),
         # Streams.
         (
