@@ -210,7 +210,7 @@ WRONG = {
     "report nothing": "nothing has no config.json: name a run's folder",
     "report file": "cannot read file/config.json: Not a directory",
     "report ''": ". has no config.json: name a run's folder",
-    "report 'a\0b'": "a run's folder is no path: embedded null byte",
+    "report 'a\0b'": r"'a\x00b' is no path: name a run's folder",
     "report folder nothing --out ''": OWN,
     # Clusters.
     "--cluster ''": f"--cluster '' {NO_ADDRESS}",
