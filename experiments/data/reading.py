@@ -85,7 +85,7 @@ def _prepared(root: Path, name: str) -> Path | None:
             if re.fullmatch(r"\d+\.\d+\.\d+", folder.name)
             and (folder / "dataset_info.json").exists()
         ]
-    except (FileNotFoundError, NotADirectoryError):
+    except FileNotFoundError:
         return None
     except OSError as error:
         raise UserError(f"cannot read {error.filename}: {error.strerror}") from None

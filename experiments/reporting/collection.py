@@ -42,10 +42,13 @@ def collect(folders: Sequence[Path]) -> Collection:
         UserError: if none can be read.
     """
     runs, unreadable = [], []
-    try:
-        different = {folder.resolve(): folder for folder in folders}
-    except ValueError as error:  # A path that no system takes.
-        raise UserError(f"a run's folder is no path: {error}") from None
+    different = {}
+    for folder in folders:
+        try:
+            different[folder.resolve()] = folder
+        except ValueError:
+            no_path = f"{str(folder)!r} is no path: name a run's folder"
+            raise UserError(no_path) from None
     for folder in different.values():
         try:
             runs.append(read_run(folder))

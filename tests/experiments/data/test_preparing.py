@@ -198,8 +198,7 @@ def test_where_nothing_may_be_written_it_is_said(made, server, monkeypatch, tmp_
     served_data.point("mnist", made["mnist"], server, monkeypatch)
     (tmp_path / "file").write_text("a file")
     assert refused("mnist", tmp_path / "file") == (
-        f"mnist is not prepared in {tmp_path}/file and cannot be (cannot write to"
-        f" {tmp_path}/file: Not a directory): {OTHERWISE}"
+        f"cannot read {tmp_path}/file/mnist: Not a directory"
     )
     with tempfile.TemporaryDirectory(dir="/tmp") as place:
         Path(place).chmod(0o555)

@@ -315,7 +315,8 @@ def test_no_path_is_named(tmp_path):
     with pytest.raises(UserError, match=r"--data-dir 'a\\x00b' is no path: "):
         load_dataset("mnist", "a\0b")
     (tmp_path / "mnist").write_text("a file")
-    assert reading._prepared(tmp_path, "mnist") is None
+    with pytest.raises(UserError, match=r"cannot read .*/mnist: Not a directory"):
+        load_dataset("mnist", str(tmp_path))
 
 
 def test_the_newest_version_counts(tmp_path):
