@@ -20,7 +20,7 @@ from experiments.methods import METHODS
         ({"dataset": "minatar"}, "does not fit 'minatar': choose from actor_critic_im"),
         ({"iterations": 15}, "iterations must be a multiple of 10, not 15"),
         ({"iterations": 0}, "iterations must be at least 1, not 0"),
-        ({"tasks": 0}, "tasks must be at least 1, not 0"),
+        ({"tasks": 0}, "levels must be at least 1, not 0"),
         ({"seeds": 0}, "seeds must be at least 1, not 0"),
         ({"methods": ("swr", "swr")}, "method 'swr' is named twice"),
         ({"methods": ("sgd",)}, "unknown method 'sgd'"),
