@@ -1,5 +1,6 @@
 """What is installed from a built wheel runs, has its types and all its files."""
 
+import json
 import os
 from pathlib import Path
 import subprocess
@@ -10,6 +11,8 @@ import zipfile
 import pytest
 
 ROOT = Path(__file__).parents[1]
+SUFFIXES = (".py", ".typed", ".html", ".md", ".tsv")
+"""Of files that a package is not whole without."""
 
 PROGRAM = """
 import jax.numpy as jnp, optax, swr_optax
@@ -71,7 +74,7 @@ def test_the_wheel_has_all_files_and_no_tests(built):
     names = set(zipfile.ZipFile(wheel).namelist())
     for package in ("swr_optax", "experiments"):
         for path in (ROOT / package).rglob("*"):
-            if path.is_file() and path.suffix in (".py", ".typed", ".html", ".md"):
+            if path.is_file() and path.suffix in SUFFIXES:
                 assert str(path.relative_to(ROOT)) in names
     assert not [name for name in names if name.startswith("tests/")]
     assert [name for name in names if name.endswith("licenses/LICENSE")]
@@ -87,6 +90,26 @@ def test_what_is_installed_runs(installed, tmp_path):
     assert Path(finished.stdout.strip()).is_relative_to(installed)
     command = run("-m", "experiments", "--help", cwd=tmp_path, env=only)
     assert "random labels on scikit-learn's digits" in " ".join(command.stdout.split())
+
+
+def test_pyright_sees_its_types_too(installed, tmp_path):
+    pytest.importorskip("basedpyright")
+    (tmp_path / "program.py").write_text(TYPED)
+    settings = {
+        "include": ["program.py"],
+        "typeCheckingMode": "standard",
+        "extraPaths": [str(installed)],
+    }
+    (tmp_path / "pyrightconfig.json").write_text(json.dumps(settings))
+    output = run("-m", "basedpyright", "--outputjson", cwd=tmp_path).stdout
+    found = json.loads(output)["generalDiagnostics"]
+    said = [f"{d['severity']}: {d['message'].splitlines()[0]}" for d in found]
+    assert said == [
+        'information: Type of "plan" is "RescalingPlan"',
+        'error: Argument of type "Literal[3]" cannot be assigned to parameter "text"'
+        ' of type "str" in function "from_json"',
+        'information: Type of "swr_optax.reset_all(...)" is "dict[str, float]"',
+    ]
 
 
 def test_its_types_are_seen_from_outside(installed, tmp_path):

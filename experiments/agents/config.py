@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import ClassVar
 
 from experiments.agents.environments import ENVIRONMENTS, Environment, check_gymnax
 from experiments.agents.ppo import Ppo
@@ -37,6 +38,8 @@ class AgentConfig(Comparison):
         iterations: of each level, a multiple of :data:`PARTS`.
         ppo: settings of PPO.
     """
+
+    PACKAGES: ClassVar = (*Comparison.PACKAGES, "gymnax")
 
     dataset: str = "cartpole"
     model: str = "actor_critic"

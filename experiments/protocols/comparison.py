@@ -8,7 +8,7 @@ from importlib import metadata
 import json
 import math
 import platform
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +22,6 @@ from experiments.training.lanes import Member
 
 OPTIMIZERS = {"adam": optax.adam, "sgd": optax.sgd}
 """From a learning rate; all else is Optax's default."""
-
 
 LEAST, LARGEST = (float(x) for x in (jnp.finfo("f4").tiny, jnp.finfo("f4").max))
 """Positive numbers that training can tell from 0 and from infinity."""
@@ -40,6 +39,9 @@ class Comparison:
         learning_rate: the optimiser's, at the start.
         learning_rates: of methods that are to have one of their own.
     """
+
+    PACKAGES: ClassVar = ("swr-optax", "jax", "jaxlib", "optax", "flax", "numpy")
+    """Whose versions a repetition needs."""
 
     methods: tuple[str, ...] = ()
     coefficients: Mapping[str, Coefficient] = dataclasses.field(default_factory=dict)
@@ -95,10 +97,9 @@ class Comparison:
             for method in self.methods
             if self.coefficient(method) is not None
         }
-        found["versions"] = {
-            name: metadata.version(name)
-            for name in ("swr-optax", "jax", "jaxlib", "optax", "flax", "numpy")
-        } | {"python": platform.python_version()}
+        found["versions"] = {name: metadata.version(name) for name in self.PACKAGES} | {
+            "python": platform.python_version()
+        }
         found["device"] = {
             "platform": jax.default_backend(),
             "kind": jax.devices()[0].device_kind,

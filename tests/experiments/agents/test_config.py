@@ -1,6 +1,7 @@
 """What determines a run of agents."""
 
 import dataclasses
+from importlib import metadata
 import json
 
 import pytest
@@ -74,4 +75,5 @@ def test_json_says_all_that_a_repetition_needs():
     assert found["ppo"]["environments"] == 8
     assert found["coefficients"] == {"swr": AGENT_COEFFICIENTS["swr"]}
     assert found["epochs"], found["batch_size"] == (5, 32)
-    assert {"versions", "device", "profile", "tasks", "iterations"} <= set(found)
+    assert found["versions"]["gymnax"] == metadata.version("gymnax")
+    assert {"device", "profile", "tasks", "iterations"} <= set(found)
