@@ -30,7 +30,8 @@ import swr_optax
 plan = swr_optax.RescalingPlan.from_json("{}")
 reveal_type(plan)
 swr_optax.RescalingPlan.from_json(3)
-reveal_type(swr_optax.reset_all({"w": 1.0}, {"w": 2.0}))
+tree = swr_optax.reset_all({"w": 1.0}, {"w": 2.0})
+reveal_type(tree)
 """
 
 
@@ -108,7 +109,7 @@ def test_pyright_sees_its_types_too(installed, tmp_path):
         'information: Type of "plan" is "RescalingPlan"',
         'error: Argument of type "Literal[3]" cannot be assigned to parameter "text"'
         ' of type "str" in function "from_json"',
-        'information: Type of "swr_optax.reset_all(...)" is "dict[str, float]"',
+        'information: Type of "tree" is "dict[str, float]"',
     ]
 
 

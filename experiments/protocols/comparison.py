@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import dataclasses
 from importlib import metadata
 import json
@@ -40,7 +40,9 @@ class Comparison:
         learning_rates: of methods that are to have one of their own.
     """
 
-    PACKAGES: ClassVar = ("swr-optax", "jax", "jaxlib", "optax", "flax", "numpy")
+    PACKAGES: ClassVar[Sequence[str]] = (
+        *("swr-optax", "jax", "jaxlib", "optax", "flax", "numpy"),
+    )
     """Whose versions a repetition needs."""
 
     methods: tuple[str, ...] = ()
