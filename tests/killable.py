@@ -76,7 +76,9 @@ def answer(words, folder, compiled, often):
     for number, target in ((1, os.devnull), (2, f"errors-{os.getpid()}")):
         os.dup2(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
     os.replace(f"errors-{os.getpid()}", "errors")
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # It is ignored under nohup.
+    # Wherever the tests run, these may be ignored.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
     from experiments.__main__ import main
     from experiments.training import checkpoint

@@ -156,7 +156,11 @@ def thrift(tmp_path_factory):
     folder /= "xla"
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    if os.name == "posix":  # Under nohup it is ignored, here and in what is started.
+    # Under nohup or in the background of a script these are ignored, here and in what
+    # is started.
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if os.name == "posix":
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
     with threadpool_limits(1, user_api="blas"):
         yield
