@@ -3,7 +3,6 @@
 ``KILLS=20 pytest tests/experiments/test_killed.py`` kills each run so many times.
 """
 
-import csv
 import os
 import random
 import shutil
@@ -14,6 +13,7 @@ import time
 import pytest
 
 from killable import Command
+from real_loops import without_seconds
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
 
@@ -36,12 +36,6 @@ RUN = ("metrics.csv", "config.json", "figure.png")
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory):
     return tmp_path_factory.mktemp("cache")
-
-
-def numbers(folder, name):
-    """A table, but for the clock."""
-    with (folder / name).open(newline="") as file:
-        return [{**row, "seconds": None} for row in csv.DictReader(file)]
 
 
 def begins(command, out, process):
@@ -76,7 +70,7 @@ def test_killed_at_any_moment_it_gives_the_same_table(
     command = Command(tmp_path, compiled)
     assert command.run(*words, "--out", "whole", often=True) == 0, command.errors
     table = files[0]
-    rows = numbers(tmp_path / "whole", table)
+    rows = without_seconds(tmp_path / "whole" / table)
     identities = {tuple(row[k] for k in ("method", "seed", *place)) for row in rows}
     assert len(identities) == len(rows) == count
     seed = random.randrange(10**6)
@@ -95,9 +89,12 @@ def test_killed_at_any_moment_it_gives_the_same_table(
         killed += killed == KILLS
         seconds = time.monotonic() - start
         assert process.exitcode == 0, f"seed {seed}: {command.errors}"
-        assert numbers(tmp_path / "out", table) == rows, f"seed {seed}"
+        assert without_seconds(tmp_path / "out" / table) == rows, f"seed {seed}"
         if "best" in files:
-            best = [numbers(tmp_path / f / "best", RUN[0]) for f in ("out", "whole")]
+            best = [
+                without_seconds(tmp_path / f / "best" / RUN[0])
+                for f in ("out", "whole")
+            ]
             assert best[0] == best[1], f"seed {seed}"
         left = {path.name for path in (tmp_path / "out").iterdir()}
         assert left == {*files}

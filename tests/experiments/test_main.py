@@ -1,10 +1,10 @@
 """The command as a user types it."""
 
-import csv
 import io
 import json
 import locale
 import os
+from pathlib import Path
 import subprocess
 import sys
 
@@ -12,6 +12,7 @@ import pytest
 
 from experiments.__main__ import main
 from experiments.data import load_dataset
+from real_loops import without_seconds
 
 
 def swr_experiments(*arguments, cwd, **environment):
@@ -46,11 +47,8 @@ def test_runs_writes_and_prints(tmp_path):
     again = swr_experiments("warm-start", *options, "--out", "again", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
 
-    def numbers(folder):
-        with (folder / "metrics.csv").open(newline="") as file:
-            return [row | {"seconds": None} for row in csv.DictReader(file)]
-
-    assert numbers(tmp_path / "again") == numbers(out)
+    again, first = tmp_path / "again" / "metrics.csv", out / "metrics.csv"
+    assert without_seconds(again) == without_seconds(first)
 
 
 SWEEP = ("sweep", "swr")
@@ -398,10 +396,10 @@ def test_numbers_have_points_wherever_it_runs(name, finished, tmp_path):
         )
     finally:
         locale.setlocale(locale.LC_ALL, before)
-    with (tmp_path / "out" / "metrics.csv").open(newline="") as file:
-        here = [row | {"seconds": None} for row in csv.DictReader(file)]
-    with open(f"{finished[-1]}/metrics.csv", newline="") as file:
-        assert here == [row | {"seconds": None} for row in csv.DictReader(file)]
+    here, there = tmp_path / "out", Path(finished[-1])
+    assert without_seconds(here / "metrics.csv") == without_seconds(
+        there / "metrics.csv"
+    )
 
 
 @pytest.mark.parametrize("out", ["", ".", "a\0b"])

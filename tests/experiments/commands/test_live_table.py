@@ -4,13 +4,13 @@ import io
 import threading
 
 import pytest
-from real_loops import stream
 from rich.console import Console
 
 from experiments.commands import streams
 from experiments.commands.live_table import LiveTable
 from experiments.methods import METHODS
 from experiments.protocols.records import TaskRecord
+from real_loops import stream
 
 
 def record(method, seed, task, online, **fields):

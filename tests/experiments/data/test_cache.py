@@ -6,11 +6,11 @@ import os
 import shutil
 
 from hypothesis import given, strategies as st
-import mutations
 import numpy as np
 import pytest
 
 from experiments.data import cache
+import mutations
 
 ARRAYS = {
     "train_images": np.arange(48, dtype=np.uint8).reshape(3, 4, 4, 1),

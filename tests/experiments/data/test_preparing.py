@@ -8,12 +8,12 @@ import time
 import urllib.request
 
 import pytest
-import served_data
 from tensorflow_datasets.core import registered
 
 from experiments.__main__ import main
 from experiments.data import load_dataset, preparing
 from experiments.errors import UserError
+import served_data
 
 NAMES = ("mnist", "fashion_mnist", "cifar10", "cifar100", "tiny_imagenet")
 LAST = {  # A file that comes after others, where there are several.

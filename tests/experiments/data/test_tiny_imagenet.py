@@ -7,12 +7,12 @@ import shutil
 import tempfile
 
 import pytest
-import served_data
-from served_data import VALIDATION, WNIDS, jpeg
 import tensorflow_datasets as tfds
 
 from experiments.data import load_dataset
 from experiments.data.tiny_imagenet import TinyImagenet
+import served_data
+from served_data import VALIDATION, WNIDS, jpeg
 
 PREPARED = Path(os.environ.get("TFDS_DATA_DIR", ""), "tiny_imagenet", "1.0.0")
 

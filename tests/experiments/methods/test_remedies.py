@@ -6,13 +6,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from real_loops import digits, numbers, run, stream
 
 from experiments.methods import METHODS
 from experiments.protocols.stream_loop import stream_training
 from experiments.training import checkpoint
 from experiments.training.lanes import stacked
 from experiments.training.training import Data
+from real_loops import digits, numbers, run, stream
 import swr_optax
 
 REMEDIES = (

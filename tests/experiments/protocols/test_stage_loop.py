@@ -7,7 +7,6 @@ import functools
 import numpy as np
 import numpy_loop
 import pytest
-from real_loops import configured, digits, numbers, run
 import threadpoolctl
 
 from experiments.data import Dataset
@@ -15,6 +14,7 @@ from experiments.protocols.stage_loop import epochs_of, run_members, stage_train
 from experiments.protocols.stages import PROTOCOLS, images_of_stage
 from experiments.training.checkpoint import Checkpoints
 from experiments.training.lanes import shuffled
+from real_loops import configured, digits, numbers, run
 
 TWO = {"feature": 0.02, "classifier": 0.3}
 STRONG = {

@@ -6,7 +6,6 @@ import functools
 import numpy as np
 import numpy_loop
 import pytest
-from real_loops import digits, numbers, run, stream
 
 from experiments.data import load_dataset
 from experiments.protocols import streams
@@ -16,6 +15,7 @@ from experiments.protocols.tasks import Size
 from experiments.training import checkpoint
 from experiments.training.checkpoint import Checkpoints
 from experiments.training.training import Training
+from real_loops import digits, numbers, run, stream
 
 TWO = {"feature": 0.02, "classifier": 0.3}
 STRONG = {

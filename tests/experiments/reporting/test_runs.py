@@ -7,7 +7,6 @@ import math
 import shutil
 
 from hypothesis import given, strategies as st
-import mutations
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,6 +16,7 @@ from experiments.reporting.gathering import write_report
 from experiments.reporting.naming import KNOWN, metric
 from experiments.reporting.runs import find_runs, read_run
 from experiments.training.checkpoint import Checkpoints
+import mutations
 
 
 @pytest.mark.parametrize("protocol", KNOWN)

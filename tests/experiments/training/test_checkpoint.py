@@ -9,16 +9,16 @@ import tempfile
 from flax import serialization
 from hypothesis import given, reject, strategies as st
 import jax
-import mutations
 import numpy as np
 import pytest
-from real_loops import configured, digits, numbers, run
 
 from experiments.errors import UserError
 from experiments.protocols.stage_loop import run_members
 from experiments.training import checkpoint
 from experiments.training.checkpoint import Checkpoints, File, Lane
 from experiments.training.lanes import Member
+import mutations
+from real_loops import configured, digits, numbers, run
 
 
 @pytest.fixture

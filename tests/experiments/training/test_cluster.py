@@ -1,6 +1,5 @@
 """Lanes on a real cluster of two machines, with one core each."""
 
-import csv
 import dataclasses
 import os
 from pathlib import Path
@@ -11,7 +10,6 @@ import time
 
 import jax
 import pytest
-from real_loops import configured, digits, run, stream
 
 from experiments.errors import UserError
 from experiments.protocols.proportionality import run_proportionality
@@ -20,6 +18,7 @@ from experiments.training import checkpoint
 from experiments.training.checkpoint import Checkpoints, File
 from experiments.training.cluster import Cluster
 from experiments.training.lanes import Job
+from real_loops import configured, digits, run, stream, without_seconds
 
 pytestmark = pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="workers are looked for in /proc"
@@ -187,11 +186,6 @@ def test_a_user_s_error_comes_back_as_it_is(cluster, tmp_path):
         f"{file} does not fit this run: choose another --out, or throw it away with"
         " --restart"
     )
-
-
-def without_seconds(path):
-    with path.open(newline="") as file:
-        return [{**row, "seconds": None} for row in csv.DictReader(file)]
 
 
 def swr_experiments(*arguments, cwd, environment):

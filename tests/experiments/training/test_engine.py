@@ -9,11 +9,11 @@ import sys
 
 import numpy as np
 import pytest
-from real_loops import configured, digits, run, stream
 
 from experiments.training.checkpoint import Checkpoints
 from experiments.training.engine import run_in_turns
 from experiments.training.lanes import Job, Member
+from real_loops import configured, digits, run, stream
 
 STAGES = configured(methods=("head_reset",), seeds=12, epochs=1, batch_size=32)
 STREAM = stream(methods=("fresh",), seeds=8, tasks=2, epochs=1)

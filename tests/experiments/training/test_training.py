@@ -10,13 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from real_loops import configured, digits
 
 from experiments.methods import METHODS, Setting
 from experiments.models import MODELS
 from experiments.protocols.stage_loop import drop_steps, on_device, stage_training
 from experiments.training.lanes import Member, shuffled, stacked
 from experiments.training.step import TrainState
+from real_loops import configured, digits
 from swr_optax import metrics
 
 
