@@ -272,25 +272,25 @@ def randomize(tree, seed=2):
 
     A little above, so that variances are large next to the norms' epsilons.
     """
-    leaves, structure = jax.tree.flatten(tree)
-    keys = jax.random.split(jax.random.key(seed), len(leaves))
+    rng = np.random.default_rng(seed)  # Nothing is compiled for it.
 
-    def draw(key, leaf):
+    def draw(leaf):
         size = 3 / np.sqrt(leaf.size / leaf.shape[-1]) if leaf.ndim > 1 else 1.0
-        return size * jax.random.normal(key, leaf.shape, leaf.dtype)
+        return jnp.asarray(size * rng.normal(size=leaf.shape), leaf.dtype)
 
-    return structure.unflatten(map(draw, keys, leaves))
+    return jax.tree.map(draw, tree)
 
 
 def randomize_statistics(stats):
     """Means of any size and variances well above the norms' epsilons."""
+    rng = np.random.default_rng(3)
 
     def draw(path, leaf):
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
             return leaf
-        number = jax.random.normal(jax.random.key(leaf.size), leaf.shape)
+        number = rng.normal(size=leaf.shape)
         variance = "var" in jax.tree_util.keystr(path)
-        return 5 + 5 * jnp.abs(number) if variance else number
+        return jnp.asarray(5 + 5 * np.abs(number) if variance else number, leaf.dtype)
 
     return jax.tree.map_with_path(draw, stats)
 
@@ -559,12 +559,18 @@ def equinox_case(kind):
     return Case(run(True), randomize(params), leaves, (x,), run(False))
 
 
-ARCHITECTURES = LINEN | {
-    f"{library} {kind}": functools.partial(case, kind)
-    for library, case in (
-        ("nnx", nnx_case),
-        ("haiku", haiku_case),
-        ("equinox", equinox_case),
-    )
-    for kind in ("mlp", "cnn-bn", "resnet", "transformer")
+ARCHITECTURES = {
+    name: functools.cache(make)  # Each is made, and its programs compiled, once.
+    for name, make in (
+        LINEN
+        | {
+            f"{library} {kind}": functools.partial(case, kind)
+            for library, case in (
+                ("nnx", nnx_case),
+                ("haiku", haiku_case),
+                ("equinox", equinox_case),
+            )
+            for kind in ("mlp", "cnn-bn", "resnet", "transformer")
+        }
+    ).items()
 }

@@ -5,7 +5,6 @@ import json
 import os
 import signal
 
-import jax
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
@@ -148,14 +147,8 @@ def stream_rows(config):
 
 
 @pytest.fixture(scope="session", autouse=True)
-def thrift(tmp_path_factory):
-    """Nothing is compiled twice, and BLAS's threads do not wait for each other."""
-    folder = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:  # One folder for all processes.
-        folder = folder.parent
-    folder /= "xla"
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+def at_a_terminal():
+    """Signals are heard, and BLAS's threads do not wait for each other."""
     # Under nohup or in the background of a script these are ignored, here and in what
     # is started.
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:

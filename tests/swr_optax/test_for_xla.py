@@ -14,6 +14,8 @@ import swr_optax
 from swr_optax._for_xla import TOGETHER, after, entries
 from swr_optax._soft_weight_rescaling import ALONE_FROM
 
+pytestmark = pytest.mark.usefixtures("optimized")
+
 
 @pytest.mark.parametrize(
     "count", [1, TOGETHER, TOGETHER + 1, 2 * TOGETHER, 3 * TOGETHER - 1]

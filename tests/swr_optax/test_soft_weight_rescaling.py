@@ -75,18 +75,19 @@ def test_one_step_takes_exactly_the_fraction_off_each_norm(coefficient, growth, 
 
 
 @given(
-    shape=st.tuples(st.integers(1, 6), st.integers(1, 6), st.integers(1, 4)),
+    # Few, since each is compiled anew.
+    shape=st.sampled_from([(6, 4, 3), (2, 6, 1), (1, 1, 4), (5, 1, 2)]),
     coefficient=st.floats(0.02, 1),
     bound=st.floats(1e-3, 10),
     outward=st.booleans(),
     seed=st.integers(0, 2**16),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_theorem_2_and_the_lipschitz_bound(shape, coefficient, bound, outward, seed):
     """Norms stay under n + √B/λ, so the Lipschitz constant under their product."""
     params, plan = two_layers(seed, *shape)
     tx = swr_optax.soft_weight_rescaling(coefficient, plan)
-    state = tx.init(params)
+    update, state = jax.jit(tx.update), tx.init(params)
     limits = norms_of(params) + np.sqrt(bound) / coefficient
     for k in range(30):
         moves = params if outward else randomly(params, seed + k)
@@ -99,7 +100,7 @@ def test_theorem_2_and_the_lipschitz_bound(shape, coefficient, bound, outward, s
             }
             for layer, move in moves.items()
         }
-        rescaled, state = tx.update(moves, state, params)
+        rescaled, state = update(moves, state, params)
         params = optax.apply_updates(params, rescaled)
         assert (norms_of(params) <= limits * (1 + 1e-5)).all()
 

@@ -63,12 +63,13 @@ def test_what_is_looked_at_is_what_the_last_rollout_saw():
 @pytest.mark.parametrize(
     ("environment", "solved"), [("cartpole_plain", 475), ("acrobot_plain", -100)]
 )
+@pytest.mark.usefixtures("optimized")
 def test_ppo_solves_what_does_not_change(environment, solved, tmp_path):
     config = AgentConfig(
         dataset=environment,
         model="actor_critic_small",
         methods=("vanilla",),
-        seeds=4,
+        seeds=2,
         tasks=1,
         iterations=100,
     )

@@ -35,13 +35,13 @@ def test_norms_move_by_exactly_the_papers_fraction(name):
         case.train, case.params, *case.inputs, stats=case.stats
     )
     tx = swr_optax.soft_weight_rescaling(0.25, plan)
-    state = tx.init(case.params)
-    update = jax.jit(tx.update)
-    updates, _ = update(case.params, state, case.params)  # Doubles every weight.
-    found = swr_optax.metrics.weight_growth(
-        jax.tree.map(jnp.add, case.params, updates), case.params, plan
-    )
-    np.testing.assert_allclose(found, 1.75, rtol=1e-5)
+
+    def growth(params):
+        updates, _ = tx.update(params, tx.init(params), params)  # Doubles each weight.
+        moved = optax.apply_updates(params, updates)
+        return swr_optax.metrics.weight_growth(moved, params, plan)
+
+    np.testing.assert_allclose(jax.jit(growth)(case.params), 1.75, rtol=1e-5)
 
 
 def test_what_is_unmet_deviates():
@@ -158,7 +158,7 @@ def test_theorem_2_holds_over_a_thousand_random_steps(name):
     assert (norms[500:].max(0) < 1.3 * norms[:500].max(0)).all()
 
 
-@pytest.mark.parametrize("name", ["resnet-18", "gpt"])
+@pytest.mark.parametrize("name", ["equinox resnet", "gpt"])
 def test_training_learns_and_keeps_its_norms(name):
     """Adam on a fixed batch, with SWR behind it and without."""
     case = ARCHITECTURES[name]()
@@ -190,7 +190,7 @@ def test_training_learns_and_keeps_its_norms(name):
 
         run = jax.jit(step)
         carry, losses = (case.params, case.stats, tx.init(case.params)), []
-        for _ in range(150):
+        for _ in range(60):
             carry, value = run(carry, None)
             losses.append(float(value))
         growth = swr_optax.metrics.weight_growth(carry[0], case.params, plan)
