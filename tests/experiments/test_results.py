@@ -19,7 +19,7 @@ PAGES = ("README.md", "experiments/guide/agents.md", "experiments/guide/remedies
 TABLES = {
     "README.md": (
         *("random-labels-digits", "agent-cartpole"),
-        *("warm-start-mnist", "single-task-mnist"),
+        *("warm-start-mnist", "single-task-mnist", "single-task-decay-mnist"),
     ),
     "experiments/guide/agents.md": (
         *("agent-cartpole", "agent-acrobot", "agent-cartpole-shared"),
@@ -136,10 +136,28 @@ def test_tables_are_those_of_the_results(name):
 def test_deviations_in_the_text_are_a_result_s(name):
     page = (ROOT / name).read_text(encoding="utf-8")
     text = re.sub(r"```.*?```|^\|[^\n]*$", "", page, flags=re.DOTALL | re.MULTILINE)
-    known = pd.concat([measured(folder.name) for folder in RESULTS.iterdir()])
+    known = pd.concat([measured(path.parent.name) for path in RESULTS.glob("*/*.json")])
     for number, deviation in re.findall(r"([−.\d]*\d) ± ([.\d]*\d)", text):
         assert any(
             same(number, row[value]) and same(deviation, row[spread])
             for _, row in known.iterrows()
             for value, spread in SPREADS
         ), f"{name}: no result has {number} ± {deviation}"
+
+
+def test_costs_are_the_benchmark_s():
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    found = pd.read_csv(RESULTS / "benchmark" / "benchmark.csv")
+    found = found[found["way"] == "Adam + SWR"].set_index("case")
+    steps = found[found["piece"] == "optimizer"]
+    rows = re.findall(r"^\| (\d+ layers, .*?) \|(.*)\|$", page, re.MULTILINE)
+    assert [case for case, _ in rows] == list(steps.index)
+    for case, cells in rows:
+        columns = ("ratio", "memory_ratio", "compile_ratio")
+        for cell, name in zip(cells.split("|"), columns, strict=True):
+            assert same(cell.strip(), steps.loc[case, name]), (case, name)
+    (sentence,) = re.findall(r"A training step with SWR takes [^,]*,[^,]*\.", page)
+    ratios = found[found["piece"] == "training"]["ratio"]
+    numbers = re.findall(r"\b\d\.\d\d\b", sentence)
+    for number, (case, ratio) in zip(numbers, ratios.items(), strict=True):
+        assert same(number, ratio), case
