@@ -184,8 +184,7 @@ def _compare(
         "sweep.csv": lambda path: write_rows(path, rows),
         "sweep.json": lambda path: path.write_text(told, encoding="utf-8"),
     }
-    title = f"{config.methods[0]}, {config.protocol}"
-    drawing = draw_plane(title, plane, scores.mean(axis=1))
+    drawing = draw_plane(_title(config), plane, scores.mean(axis=1))
     if drawing is not None:
         files["map.png"] = lambda path: drawing.savefig(path, dpi=160)
     print("wrote", *write_files(out, files))
@@ -364,9 +363,8 @@ def row_of(record: Record | TaskRecord | LevelRecord, point: Point) -> dict[str,
     return columns | row
 
 
-def _table(
-    config: Config | AgentConfig, points: Sequence[Point], scores: np.ndarray, best: int
-) -> Table:
+def _title(config: Config | AgentConfig) -> str:
+    """What was swept, and below that what it is judged by."""
     (method,) = config.methods
     what = "accuracy on held-out training images"
     if config.protocol in (*STREAMS, AGENT):
@@ -376,9 +374,13 @@ def _table(
             metric = stream.metric.replace("_", " ")
             what = "minus the mean loss" if stream.regression else f"average {metric}"
         what += f", seeds {FIRST_SEED} to {FIRST_SEED + SEEDS - 1}"
-    table = Table(
-        title=f"{method}, {config.protocol}, {config.dataset}, {config.model}: {what}"
-    )
+    return f"{method}, {config.protocol}, {config.dataset}, {config.model}\n{what}"
+
+
+def _table(
+    config: Config | AgentConfig, points: Sequence[Point], scores: np.ndarray, best: int
+) -> Table:
+    table = Table(title=_title(config).replace("\n", ": "))
     for name in ("λ", "learning rate", "mean over seeds"):
         table.add_column(name, justify="right")
     table.add_column("")

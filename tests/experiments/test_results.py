@@ -136,7 +136,9 @@ def test_tables_are_those_of_the_results(name):
 def test_deviations_in_the_text_are_a_result_s(name):
     page = (ROOT / name).read_text(encoding="utf-8")
     text = re.sub(r"```.*?```|^\|[^\n]*$", "", page, flags=re.DOTALL | re.MULTILINE)
-    known = pd.concat([measured(path.parent.name) for path in RESULTS.glob("*/*.json")])
+    known = pd.concat(
+        [measured(path.parent.name) for path in RESULTS.glob("*/config.json")]
+    )
     for number, deviation in re.findall(r"([−.\d]*\d) ± ([.\d]*\d)", text):
         assert any(
             same(number, row[value]) and same(deviation, row[spread])
