@@ -25,7 +25,8 @@ TABLES = {
         *("agent-cartpole", "agent-acrobot", "agent-cartpole-shared"),
     ),
     "experiments/guide/remedies.md": (
-        *("random-labels-digits", "permuted-inputs-digits", "random-labels-mnist"),
+        *("random-labels-digits", "permuted-inputs-digits"),
+        *("random-labels-mnist", "random-labels-mnist-layer-norm"),
     ),
 }
 """The results that each page's tables with deviations are of, in their order."""
@@ -163,3 +164,27 @@ def test_costs_are_the_benchmark_s():
     numbers = re.findall(r"\b\d\.\d\d\b", sentence)
     for number, (case, ratio) in zip(numbers, ratios.items(), strict=True):
         assert same(number, ratio), case
+
+
+@pytest.mark.parametrize("name", ["swr-two-digits", "swr-two-mnist"])
+def test_the_best_of_each_sweep_is_in_the_guide(name):
+    page = (ROOT / "experiments/guide/remedies.md").read_text(encoding="utf-8")
+    folder = RESULTS / f"sweep-{name}"
+    told = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
+    scores = [sum(of_seeds) / len(of_seeds) for of_seeds in told["scores"]]
+    best, tried = max(zip(scores, told["run"]["tried"], strict=True))
+    pair, rate = re.fullmatch(r"(\{.*\}) at (.*)", tried).groups()
+    assert float(rate) == 1e-3
+    coefficients = [float(number) for number in re.findall(r"[\d.e-]+(?=[,}])", pair)]
+    sentence = r"the best pair [^,]*, ([-.\de]+) / ([-.\de]+), has (\.\d+)"
+    said = re.findall(sentence, page.replace("\n", " "))
+    assert [
+        numbers
+        for *numbers, score in said
+        if list(map(float, numbers)) == coefficients and same(score, best)
+    ], (tried, best, said)
+    # And the file of all tasks says so, too.
+    rows = pd.read_csv(folder / "sweep.csv.gz")
+    groups = ["learning_rate", "coefficient/feature", "coefficient/classifier"]
+    means = rows.groupby(groups)["online_accuracy"].mean()
+    assert means.max() == pytest.approx(best, abs=1e-6)

@@ -14,7 +14,8 @@ def draw_plane(
 ) -> Figure | None:
     """Scores over the coefficients of two groups, or over coefficient and rate.
 
-    Of several learning rates, each pair of coefficients shows its best.
+    Of several learning rates, each pair of coefficients shows its best, as the title
+    then says.
 
     Args:
         title: what was swept.
@@ -62,6 +63,9 @@ def draw_plane(
     axes.set_yticks(range(len(rows)), [f"{value:g}" for value in rows])
     axes.set_xlabel(names[0])
     axes.set_ylabel(names[1])
+    rates = sorted({rate for _, rate in points})
+    if names[0] != "learning rate" and len(rates) > 1:
+        title += "\nthe best of learning rates " + ", ".join(f"{r:g}" for r in rates)
     axes.set_title(title, fontsize=10)
     figure.colorbar(image, shrink=0.9)
     return figure

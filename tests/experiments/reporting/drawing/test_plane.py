@@ -58,7 +58,8 @@ def test_a_pair_shows_the_best_of_its_rates_whatever_diverged():
     """Whether the one that did came first or last."""
     points = pairs((1e-3, 1e-2), (1e-4, 1e-1), rates=(1e-3, 1e-4))
     scores = np.array([0.1, 0.8, np.nan, 0.2, 0.7, 0.3, 0.6, np.nan])
-    texts, *_ = drawn(draw_plane("", points, scores))
+    texts, *_, axes = drawn(draw_plane("swr_two", points, scores))
+    assert axes.get_title() == "swr_two\nthe best of learning rates 0.0001, 0.001"
     found = {place: text.get_text() for place, text in texts.items()}
     assert found == {
         (0, 0): "0.700",
