@@ -19,7 +19,8 @@ PAGES = ("README.md", "experiments/guide/agents.md", "experiments/guide/remedies
 TABLES = {
     "README.md": (
         *("random-labels-digits", "agent-cartpole"),
-        *("warm-start-mnist", "single-task-mnist", "single-task-decay-mnist"),
+        *("warm-start-mnist", "continual-limited-mnist"),
+        *("single-task-mnist", "single-task-decay-mnist"),
     ),
     "experiments/guide/agents.md": (
         *("agent-cartpole", "agent-acrobot", "agent-cartpole-shared"),
@@ -34,6 +35,7 @@ TABLES = {
 COLUMNS = {
     "average": "score",
     "average return": "score",
+    "averaged over the stream": "score",
     "dead units": "dead_units",
     "final test accuracy": "test",
     "first fifth": "first",
