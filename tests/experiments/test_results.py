@@ -1,5 +1,6 @@
 """What README and guide say was measured is what the committed results hold."""
 
+import functools
 import json
 from pathlib import Path
 import re
@@ -82,6 +83,7 @@ def tables(page):
             yield heading, rows
 
 
+@functools.cache  # Of all results, for each page.
 def measured(name):
     """A ranking: what was kept of a run, or what its metrics give."""
     kept = RESULTS / name / "ranking.csv"
@@ -89,12 +91,9 @@ def measured(name):
         table = pd.read_csv(kept)
     else:
         table = ranking(collect([RESULTS / name]).rows)
-    setting = ("protocol", "dataset", "model")
-    rows = [
-        PUBLISHED.get((*(config[field] for field in setting), method))
-        for config in [json.loads((RESULTS / name / "config.json").read_text())]
-        for method in table["method"]
-    ]
+    config = json.loads((RESULTS / name / "config.json").read_text())
+    cell = (config["protocol"], config["dataset"], config["model"])
+    rows = [PUBLISHED.get((*cell, method)) for method in table["method"]]
     return table.assign(
         half=(table["high"] - table["low"]) / 2,
         paper=[row.mean if row else None for row in rows],
