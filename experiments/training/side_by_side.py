@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import CancelledError, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 import os
 import threading
 from typing import ParamSpec, TypeVar
@@ -60,7 +60,8 @@ def run_side_by_side(
         ThreadPoolExecutor(max(os.cpu_count() or 1, jax.local_device_count())) as pool,
     ):
         try:
-            return list(pool.map(work_unless_stopped, lanes))
+            futures = [pool.submit(work_unless_stopped, lane) for lane in lanes]
+            return [_result(future) for future in futures]
         except stopping.Stopped:  # Each lane saves itself first.
             pool.shutdown(cancel_futures=True)
             raise
@@ -68,3 +69,14 @@ def run_side_by_side(
             stop.set()
             pool.shutdown(cancel_futures=True)
             raise
+
+
+def _result(future: Future[Result]) -> Result:
+    """What a lane comes to.
+
+    The main thread hears signals, and a wait without end can miss one: it may come to
+    another thread, or just before the wait begins. So it wakes up every second.
+    """
+    while wait([future], timeout=1).not_done:
+        pass
+    return future.result()
