@@ -57,7 +57,7 @@ class ComparisonOptions:
     """What every run may be told.
 
     Attributes:
-        model: mlp, cnn and others; the published one by default
+        model: mlp, cnn and others; by default the published one for the data
         methods: what is compared; the README lists the names
         coefficient: instead of the default: swr=1e-3, or
             swr_two=feature:1e-3,classifier:1e-4
@@ -208,7 +208,11 @@ def make_config(
     profile = options.profile or "paper"
     model = options.model
     if model is None:
-        model = stream.length(profile, dataset).model if stream else "mlp"
+        model = (
+            stream.length(profile, dataset).model
+            if stream
+            else _model_of(dataset, protocol)
+        )
     check_name(model, MODELS, "model")
     if not MODELS[model].small:
         keep_freed_memory()
@@ -225,6 +229,15 @@ def make_config(
         **_compared(options, methods),
         **lengths,
     )
+
+
+def _model_of(dataset: str, protocol: str) -> str:
+    """What the paper trains on a data set; its MLP on those that it does not have."""
+    from experiments.methods.coefficients import PAPER
+
+    if protocol == "balancedness":  # Of a chain of dense layers, whatever the data.
+        return "mlp"
+    return next((model for name, model in PAPER if name == dataset), "mlp")
 
 
 def make_agent_config(

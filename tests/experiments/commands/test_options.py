@@ -40,6 +40,24 @@ def test_a_set_of_the_user_s_brings_its_lengths():
     assert config.model == "mlp_layer_norm"
 
 
+@pytest.mark.parametrize(
+    ("dataset", "protocol", "model"),
+    [
+        ("mnist", "warm-start", "mlp"),
+        ("cifar10", "single-task", "cnn"),
+        ("cifar10", "proportionality", "cnn"),
+        ("cifar10", "balancedness", "mlp"),
+        ("cifar100", "continual-limited", "cnn"),
+        ("tiny_imagenet", "warm-start", "vgg16"),
+        ("digits", "warm-start", "mlp"),  # Not the paper's.
+    ],
+)
+def test_the_network_is_the_paper_s_for_the_data(dataset, protocol, model):
+    assert make_config(StageOptions(dataset=dataset), protocol).model == model
+    chosen = make_config(StageOptions(dataset=dataset, model="mlp"), protocol)
+    assert chosen.model == "mlp"
+
+
 def test_what_is_given_counts():
     options = StreamOptions(
         methods=("vanilla", "swr_two", "l2"),
