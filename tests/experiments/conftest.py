@@ -5,6 +5,7 @@ import json
 import os
 import signal
 
+import jax
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
@@ -144,6 +145,15 @@ def stream_rows(config):
                 row += [0.4 * (1 + done), growth, max(lost, 0.0) * done, 40 - 30 * lost]
                 row += [1.5 * task, scored]
                 yield row + [growth + 0.1 * depth for depth in range(depths)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def programs_are_kept():
+    """What is compiled here, other tests take: these compile much alike."""
+    before = jax.config.jax_persistent_cache_min_compile_time_secs
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    yield
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", before)
 
 
 @pytest.fixture(scope="session", autouse=True)
