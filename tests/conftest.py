@@ -8,8 +8,8 @@ import pytest
 # Tests compile thousands of small programs and run each a few times. The older code
 # generator of XLA for CPUs compiles them in half of the time. The variables are for
 # processes that tests start, too: what is compared is compiled alike.
-flags = [os.environ.get("XLA_FLAGS", ""), "--xla_cpu_use_fusion_emitters=false"]
-os.environ["XLA_FLAGS"] = " ".join(flags).strip()
+flags = ["--xla_cpu_use_fusion_emitters=false", os.environ.get("XLA_FLAGS", "")]
+os.environ["XLA_FLAGS"] = " ".join(flags).strip()  # Of two, the last counts.
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
 jax.config.update("jax_disable_most_optimizations", True)
 
