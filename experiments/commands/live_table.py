@@ -1,4 +1,4 @@
-"""A table that fills while a stream runs, or in a log a line for each method."""
+"""A table that fills while a stream runs, or in a log a line now and then."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from rich.live import Live
 from rich.table import Table
 
 from experiments.agents.records import LevelRecord
+from experiments.commands.progress import Log
 from experiments.methods import METHODS
 from experiments.protocols.records import TaskRecord
 
@@ -61,6 +62,8 @@ class LiveTable:
         self._shown = shown
         self._records: dict[str, list[Any]] = {m: [] for m in shown.methods}
         self._lock = threading.Lock()
+        total = len(shown.methods) * shown.seeds * shown.tasks
+        self._log = Log(console, total, shown.unit)
         self._live = Live(
             get_renderable=self._table,
             console=console,
@@ -89,12 +92,10 @@ class LiveTable:
             for record in records:
                 seen = self._records[record.method]
                 seen.append(record)
-                if len(seen) == shown.seeds * shown.tasks and (
-                    not self._console.is_terminal
-                ):
+                if len(seen) == shown.seeds * shown.tasks:
                     label = METHODS[record.method].label
-                    text = f"{label}: {shown.column} {self._mean(seen)}"
-                    self._console.print(text, highlight=False)
+                    self._log.say(f"{label}: {shown.column} {self._mean(seen)}")
+            self._log.advance(len(records))
 
     def _table(self) -> Table:
         shown = self._shown

@@ -1,8 +1,10 @@
-"""A bar with the time left, or in a log a line for each method."""
+"""A bar with the time left, or in a log a line now and then."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 import threading
+import time
 from types import TracebackType
 
 from rich import progress as rich_progress
@@ -12,6 +14,60 @@ from experiments.methods import METHODS
 
 WIDE = 80
 """Columns of a terminal that has room for all."""
+
+
+EVERY = 300.0
+"""Seconds between two lines of a log that say how far a run has come."""
+
+
+class Log:
+    """Says in lines how far a run has come, where a bar would be a flood.
+
+    Args:
+        console: where; nothing is said in a terminal.
+        total: of the whole run.
+        unit: what is counted.
+        now: a clock, in seconds.
+    """
+
+    def __init__(
+        self,
+        console: Console,
+        total: int,
+        unit: str,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._console = console
+        self._total = total
+        self._unit = unit
+        self._now = now
+        self._done = self._done_before = 0
+        self._before = now()
+
+    def say(self, text: str) -> None:
+        """A line of its own."""
+        if not self._console.is_terminal:
+            self._console.print(text, highlight=False)
+
+    def advance(self, done: int) -> None:
+        """Notes that so many more are done; at most one caller at a time."""
+        self._done += done
+        now = self._now()
+        # The rate is the latest: what a run that goes on takes from its checkpoint
+        # comes all at once.
+        passed, came = now - self._before, self._done - self._done_before
+        if passed < EVERY or self._done >= self._total:
+            return
+        left = (self._total - self._done) / came * passed
+        self.say(
+            f"{self._done} of {self._total} {self._unit}, about {_in_words(left)} left"
+        )
+        self._before, self._done_before = now, self._done
+
+
+def _in_words(seconds: float) -> str:
+    hours, minutes = divmod(max(1, round(seconds / 60)), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
 class Progress:
@@ -24,7 +80,6 @@ class Progress:
     """
 
     def __init__(self, console: Console, total: int, unit: str = "epochs") -> None:
-        self._console = console
         columns: list[rich_progress.ProgressColumn] = [
             rich_progress.TextColumn("{task.description:<18}"),
             rich_progress.BarColumn(),
@@ -47,6 +102,7 @@ class Progress:
             disable=not console.is_terminal,
         )
         self._task = self._bar.add_task("starting", total=total)
+        self._log = Log(console, total, unit)
         self._seen: set[str] = set()
         self._lock = threading.Lock()
 
@@ -68,6 +124,6 @@ class Progress:
         with self._lock:  # Lanes of a method come at once.
             if method not in self._seen:
                 self._seen.add(method)
-                if not self._console.is_terminal:  # There a bar would be a flood.
-                    self._console.print(f"{label} …", highlight=False)
+                self._log.say(f"{label} …")
+            self._log.advance(done)
         self._bar.update(self._task, advance=done, description=label)

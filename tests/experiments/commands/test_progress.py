@@ -1,12 +1,13 @@
-"""A bar in a terminal, a line for each method in a log."""
+"""A bar in a terminal, a line now and then in a log."""
 
 import io
 import re
 import threading
 
+import numpy as np
 from rich.console import Console
 
-from experiments.commands.progress import Progress
+from experiments.commands.progress import EVERY, Log, Progress
 from experiments.methods import METHODS
 
 
@@ -50,3 +51,34 @@ def test_in_a_narrow_one_it_fits():
     assert max(map(len, lines)) <= 40
     assert "100%" in text
     assert list(METHODS.values())[-1].label in text
+
+
+def logged(*ticks, total=1000):
+    """What a log says if so many are done, each after so many seconds."""
+    file = io.StringIO()
+    clock = iter([0.0, *np.cumsum([seconds for seconds, _ in ticks])])
+    log = Log(Console(file=file, width=100), total, "epochs", lambda: next(clock))
+    for _, done in ticks:
+        log.advance(done)
+    return file.getvalue().splitlines()
+
+
+def test_a_log_says_now_and_then_what_is_left():
+    # Ten in 100 s: the 970 that are left after 300 s take 9700 s.
+    lines = logged(*[(100, 10)] * 7)
+    assert lines == [
+        "30 of 1000 epochs, about 2 h 42 min left",
+        "60 of 1000 epochs, about 2 h 37 min left",
+    ]
+    assert logged((EVERY / 2, 1), (EVERY / 3, 1)) == []
+
+
+def test_it_goes_by_the_latest_rate():
+    """A run that goes on has much at once."""
+    lines = logged((1, 900), (EVERY, 1), (EVERY, 50))
+    assert lines[1] == "951 of 1000 epochs, about 5 min left"
+
+
+def test_at_the_end_nothing_is_left_to_say():
+    assert logged((2 * EVERY, 1000)) == []
+    assert logged((2 * EVERY, 999)) == ["999 of 1000 epochs, about 1 min left"]
