@@ -56,7 +56,7 @@ class Log:
         # The rate is the latest: what a run that goes on takes from its checkpoint
         # comes all at once.
         passed, came = now - self._before, self._done - self._done_before
-        if passed < EVERY or self._done >= self._total:
+        if passed < EVERY or not came or self._done >= self._total:
             return
         left = (self._total - self._done) / came * passed
         self.say(

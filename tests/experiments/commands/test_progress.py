@@ -71,6 +71,7 @@ def test_a_log_says_now_and_then_what_is_left():
         "60 of 1000 epochs, about 2 h 37 min left",
     ]
     assert logged((EVERY / 2, 1), (EVERY / 3, 1)) == []
+    assert logged((2 * EVERY, 0)) == []
 
 
 def test_it_goes_by_the_latest_rate():
