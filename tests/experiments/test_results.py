@@ -54,6 +54,115 @@ DEVIATIONS = {
 }
 """What stands behind ±."""
 
+SENTENCES = {
+    "README.md": [
+        (
+            r"comes to ([.\d]+) within thirty epochs",
+            lambda: [curve("vanilla").head(31).test_accuracy.max()],
+        ),
+        (
+            r"training loss goes to ([.\d]+), with SWR to ([.\d]+)\)",
+            lambda: [curve(m).train_loss.iloc[-1] for m in ("vanilla", "swr")],
+        ),
+        (
+            r"The gap of ([.\d]+) is near the paper's (\.\d+)",
+            lambda: [gap("test"), gap("paper")],
+        ),
+    ],
+    "experiments/guide/agents.md": [
+        (
+            r"on CartPole with (\d+), (\d+), (\d+) and (\d+) against its (\d+)",
+            lambda: of("agent-cartpole", "score", "l2_init", "l2", *SCALED, "vanilla"),
+        ),
+        (
+            r"each level falls from (\d+) to (\d+) of 400",
+            lambda: list(measured("agent-cartpole").loc["vanilla", ["first", "last"]]),
+        ),
+        (
+            r"where a fresh network for each level has (\d+)",
+            lambda: of("agent-cartpole", "last", "fresh"),
+        ),
+        (
+            r"SWR does nothing for the agent: (\d+), where plain PPO has (\d+)",
+            lambda: of("agent-cartpole", "score", "swr_kept", "vanilla"),
+        ),
+        (
+            r"it has (\d+), scaling both (\d+); on Acrobot (−\d+) and (−\d+)",
+            lambda: (
+                of("agent-cartpole", "score", *SCALED)
+                + of("agent-acrobot", "score", *SCALED)
+            ),
+        ),
+        (
+            r"the policy: (\d+), where scaling both has (\d+) and plain PPO (\d+)",
+            lambda: of("agent-cartpole-shared", "score", *SCALED, "vanilla"),
+        ),
+        (
+            r"a fresh network \((\d+)\); L2 Init is first \((\d+)\)",
+            lambda: of("agent-cartpole", "score", "fresh", "l2_init"),
+        ),
+        (
+            r"L2 is first \((−\d+)\), SWR .* \((−\d+)\), .* networks \((−\d+)\)",
+            lambda: of("agent-acrobot", "score", "l2", "swr_function", "fresh"),
+        ),
+        (
+            r"CartPole has (\d+) of 500, plain PPO (\d+)",
+            lambda: of("agent-cartpole-plain", "end", "swr", "vanilla"),
+        ),
+        (
+            r"and Acrobot (−\d+) and (−\d+)",
+            lambda: of("agent-acrobot-plain", "end", "swr", "vanilla"),
+        ),
+    ],
+    "experiments/guide/paper.md": [
+        (
+            r"the head reset is ([.\d]+) above SWR",
+            lambda: [gap("score", "continual-limited-mnist", "head_reset", "swr")],
+        ),
+        (
+            r"from a growth of ([.\d]+) to ([.\d]+),",
+            lambda: [
+                *of("single-task-mnist", "weight_growth", "swr"),
+                *of("single-task-decay-mnist", "weight_growth", "swr"),
+            ],
+        ),
+    ],
+    "experiments/guide/remedies.md": [
+        (
+            r"it costs most: ([.\d]+) to ([.\d]+) times Adam's step",
+            lambda: large_layers("spectral + Adam"),
+        ),
+        (
+            r"where SWR takes ([.\d]+) to ([.\d]+) times",
+            lambda: large_layers("Adam + SWR"),
+        ),
+        (
+            r"where ([.\d]+) of its units die",
+            lambda: of("random-labels-mnist", "dead_units", "swr_two"),
+        ),
+        (
+            r"`l2_directions` beside SWR: ([.\d]+) → ([.\d]+) there",
+            lambda: of(
+                "random-labels-mnist", "dead_units", "swr_two", "swr_directions"
+            ),
+        ),
+        (
+            r"plain Adam ([.\d]+), SWR ([.\d]+), SWR with two λ ([.\d]+)\.",
+            lambda: of(
+                "random-labels-mnist", "dead_units", "vanilla", "swr", "swr_two"
+            ),
+        ),
+        (
+            r"the tables' 1e-2 / 1e-4 has ([.\d]+)\.",
+            lambda: [tried_on_digits(1e-2, 1e-4)],
+        ),
+    ],
+}
+"""What pages say in words, and what it must be."""
+
+SCALED = ("swr_function", "swr")
+"""SWR with the value kept, and with both scaled."""
+
 SPREADS = (("test", "test_deviation"), ("score", "deviation"), ("score", "half"))
 
 OTHERWISE = {
@@ -97,6 +206,41 @@ def measured(name):
         paper=[row.mean if row else None for row in rows],
         paper_deviation=[row.deviation if row else None for row in rows],
     ).set_index("method")
+
+
+def of(result, column, *methods):
+    """One column of a ranking, for some methods."""
+    return list(measured(result).loc[list(methods), column])
+
+
+def gap(column, result="single-task-cifar10", above="swr", below="vanilla"):
+    """By how much the first method is above the second."""
+    first, second = of(result, column, above, below)
+    return first - second
+
+
+def curve(method):
+    """All epochs of a method on CIFAR-10."""
+    rows = pd.read_csv(RESULTS / "single-task-cifar10" / "metrics.csv.gz")
+    return rows[rows["method"] == method].sort_values("epoch")
+
+
+def large_layers(way):
+    """Least and greatest cost of a step with few layers of 1e6 parameters or more."""
+    rows = pd.read_csv(RESULTS / "benchmark" / "benchmark.csv")
+    rows = rows[(rows["piece"] == "optimizer") & (rows["way"] == way)]
+    ratios = rows[(rows["layers"] == 3) & (rows["parameters"] > 1e6)]["ratio"]
+    return [ratios.min(), ratios.max()]
+
+
+def tried_on_digits(feature, classifier):
+    """What a pair of coefficients has in the sweep on the digits."""
+    rows = pd.read_csv(RESULTS / "sweep-swr-two-digits" / "sweep.csv.gz")
+    pair = (rows["coefficient/feature"] == feature) & (
+        rows["coefficient/classifier"] == classifier
+    )
+    rows = rows[pair & (rows["learning_rate"] == 1e-3)]
+    return rows["online_accuracy"].mean()
 
 
 def column(name):
@@ -145,6 +289,18 @@ def test_deviations_in_the_text_are_a_result_s(name):
             for _, row in known.iterrows()
             for value, spread in SPREADS
         ), f"{name}: no result has {number} ± {deviation}"
+
+
+@pytest.mark.parametrize(
+    ("name", "pattern", "values"),
+    [(name, *said) for name, all_said in SENTENCES.items() for said in all_said],
+)
+def test_numbers_in_sentences_are_those_of_the_results(name, pattern, values):
+    page = (ROOT / name).read_text(encoding="utf-8")
+    found = re.search(pattern, re.sub(r"\s+", " ", page))
+    assert found, f"{name} no longer says {pattern}"
+    for number, value in zip(found.groups(), values(), strict=True):
+        assert same(number, value), (name, found[0], value)
 
 
 def test_costs_are_the_benchmark_s():
