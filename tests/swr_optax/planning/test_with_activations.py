@@ -69,8 +69,9 @@ def test_outputs_and_gradients_are_those_of_the_network(name):
     found, (again, activations) = jax.jit(jax.grad(activated, has_aux=True))(
         case.params
     )
-    chex.assert_trees_all_equal(again, outputs)
-    chex.assert_trees_all_close(found, expected, rtol=1e-5, atol=1e-5)
+    # Two programs: XLA may add up otherwise in the one that returns more.
+    chex.assert_trees_all_close(again, outputs, rtol=1e-5, atol=1e-5)
+    chex.assert_trees_all_close(found, expected, rtol=1e-4, atol=1e-4)
     assert [a.shape[-1] for a in activations] == [u.count for u in plan.units]
 
 
