@@ -15,6 +15,7 @@ from experiments.reporting.ranking import ranking
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "experiments" / "results"
+
 TABLES = {
     "README.md": ("random-labels-digits", "agent-cartpole", "single-task-cifar10"),
     "experiments/guide/agents.md": (
