@@ -91,9 +91,9 @@ class AgentConfig(Comparison):
     @property
     def profile(self) -> str:
         """``"paper"`` or ``"quick"`` if all lengths are those, else ``"custom"``."""
-        mine = (self.tasks, self.iterations, self.seeds)
+        mine = (self.tasks, self.iterations)
         for name, length in LENGTHS[self.dataset].items():
-            if mine == (length.levels, length.iterations, length.seeds):
+            if mine == (length.levels, length.iterations):
                 return name
         return "custom"
 

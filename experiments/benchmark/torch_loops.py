@@ -32,7 +32,7 @@ def torch_stages(config: Config, data: Dataset) -> Steps:
     labels = torch.tensor(data.test_labels).long()
 
     def run() -> None:
-        for seed in range(config.seeds):
+        for seed in config.seed_range:
             network, adam, loss = _begin(config, data, seed)
             for _ in range(config.epochs):
                 network.train()
@@ -59,7 +59,7 @@ def torch_stream(config: Config, data: Dataset) -> Steps:
     images = normalized(data, data.train_images)
 
     def run() -> None:
-        for seed in range(config.seeds):
+        for seed in config.seed_range:
             network, adam, loss = _begin(config, data, seed)
             for _ in range(config.stream_tasks):
                 labels = torch.randint(data.source.classes, (len(images),))

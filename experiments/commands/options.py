@@ -65,6 +65,8 @@ class ComparisonOptions:
         optimizer: what the methods are combined with
         profile: quick, minutes on two cores; paper, the published lengths (the default)
         seeds: how many
+        first_seed: the first of them, to add seeds to an earlier run in another folder
+            (0)
         out: folder for the results, replacing earlier ones
             (runs/PROTOCOL-DATASET-MODEL)
         restart: throw away what the folder has of this run or of an unfinished other
@@ -82,6 +84,7 @@ class ComparisonOptions:
     optimizer: Literal["adam", "sgd"] = "adam"
     profile: Literal["quick", "paper"] | None = None
     seeds: Annotated[int | None, Whole] = None
+    first_seed: Annotated[int, Whole] = 0
     out: Path | None = None
     restart: Flag = False
     tensorboard: Flag = False
@@ -299,6 +302,7 @@ def _compared(
     rates = _assignments(options.learning_rate, "learning-rate")
     return {
         "methods": tuple(options.methods if methods is None else methods),
+        "first_seed": options.first_seed,
         "coefficients": _coefficients(options.coefficient),
         "optimizer": options.optimizer,
         "learning_rate": rates.pop(None, 1e-3),

@@ -30,6 +30,7 @@ from experiments.errors import UserError, check_name
 from experiments.files import check_writable, write_files
 from experiments.methods import METHODS
 from experiments.methods.coefficients import Coefficient, in_words
+from experiments.protocols.comparison import SWEEP_SEED
 from experiments.protocols.config import Config
 from experiments.protocols.records import Record, TaskRecord, write_rows
 from experiments.protocols.stage_loop import run_members
@@ -50,9 +51,8 @@ HELD_OUT = 0.1
 STREAM_RATES = (1e-3, 1e-4)
 """Adam's learning rates that Kumar et al. (arXiv 2308.11958) try on streams."""
 
-FIRST_SEED, SEEDS = 1000, 3
-"""Of those on which streams and agents are compared, and how many; no run has them
-otherwise."""
+SEEDS = 3
+"""On which streams and agents are compared; no run has them otherwise."""
 
 Histories = list[list[Any]]
 """The records of each seed."""
@@ -273,7 +273,7 @@ def compare_on_images(
     members = [
         Member(seed, point.coefficient or 0.0, point.rate)
         for point in points
-        for seed in range(config.seeds)
+        for seed in config.seed_range
     ]
     epochs = config.protocol_stages * config.epochs * len(members)
     with Progress(Console(stderr=True), epochs) as progress:
@@ -323,7 +323,7 @@ def compare_agents(
 
 
 def _on_seeds(method: str, points: Sequence[Point]) -> list[Job]:
-    seeds = range(FIRST_SEED, FIRST_SEED + SEEDS)
+    seeds = range(SWEEP_SEED, SWEEP_SEED + SEEDS)
     return [
         Job(method, tuple(Member(s, p.coefficient or 0.0, p.rate) for s in seeds))
         for p in points
@@ -373,7 +373,7 @@ def _title(config: Config | AgentConfig) -> str:
         if stream is not None:
             metric = stream.metric.replace("_", " ")
             what = "minus the mean loss" if stream.regression else f"average {metric}"
-        what += f", seeds {FIRST_SEED} to {FIRST_SEED + SEEDS - 1}"
+        what += f", seeds {SWEEP_SEED} to {SWEEP_SEED + SEEDS - 1}"
     return f"{method}, {config.protocol}, {config.dataset}, {config.model}\n{what}"
 
 

@@ -26,6 +26,9 @@ OPTIMIZERS = {"adam": optax.adam, "sgd": optax.sgd}
 LEAST, LARGEST = (float(x) for x in (jnp.finfo("f4").tiny, jnp.finfo("f4").max))
 """Positive numbers that training can tell from 0 and from infinity."""
 
+SWEEP_SEED = 1000
+"""The first of a sweep's own seeds; those of runs are below."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Comparison:
@@ -34,7 +37,9 @@ class Comparison:
     Attributes:
         methods: names in :data:`experiments.methods.METHODS`.
         coefficients: of methods that are not to take their default.
-        seeds: how many; they are 0, 1, 2, …
+        seeds: how many, one after the other.
+        first_seed: the first of them; from another than 0 a run adds seeds to those of
+            an earlier one.
         optimizer: ``"adam"``, or ``"sgd"`` without momentum.
         learning_rate: the optimiser's, at the start.
         learning_rates: of methods that are to have one of their own.
@@ -48,6 +53,7 @@ class Comparison:
     methods: tuple[str, ...] = ()
     coefficients: Mapping[str, Coefficient] = dataclasses.field(default_factory=dict)
     seeds: int = 5
+    first_seed: int = 0
     optimizer: str = "adam"
     learning_rate: float = 1e-3
     learning_rates: Mapping[str, float] = dataclasses.field(default_factory=dict)
@@ -69,11 +75,16 @@ class Comparison:
         usual = self.learning_rate if rate is None else rate
         return self.learning_rates.get(method, usual)
 
+    @property
+    def seed_range(self) -> range:
+        """The seeds themselves."""
+        return range(self.first_seed, self.first_seed + self.seeds)
+
     def members(self, method: str) -> tuple[Member, ...]:
         """A method's runs: each seed with the configured coefficient and rate."""
         coefficient = self.coefficient(method) or 0.0
         return tuple(
-            Member(seed, coefficient, self.rate(method)) for seed in range(self.seeds)
+            Member(seed, coefficient, self.rate(method)) for seed in self.seed_range
         )
 
     def fresh_seed(self, seed: int, task: int) -> int:
@@ -94,6 +105,8 @@ class Comparison:
             **more: what else to say.
         """
         found = dataclasses.asdict(self) | more
+        if not self.first_seed:  # Or runs of before there was one would be others.
+            del found["first_seed"]
         found["coefficients"] = {
             method: self.coefficient(method)
             for method in self.methods
@@ -127,6 +140,13 @@ class Comparison:
         """
         check_name(self.optimizer, OPTIMIZERS, "optimizer")
         self.check_counts("seeds")
+        if self.first_seed < 0:
+            raise UserError(f"first_seed must be at least 0, not {self.first_seed}")
+        if self.seed_range.stop > SWEEP_SEED:
+            raise UserError(
+                f"first_seed and seeds must keep to seeds below {SWEEP_SEED}, where"
+                f" those of sweeps begin, not end with {self.seed_range[-1]}"
+            )
         for rate in (self.learning_rate, *self.learning_rates.values()):
             if not 0 < rate < math.inf:
                 raise UserError(f"learning_rate must be positive, not {rate}")

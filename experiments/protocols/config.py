@@ -162,9 +162,13 @@ class Config(Comparison):
 
     @property
     def profile(self) -> str:
-        """``"paper"`` or ``"quick"`` if all lengths are those, else ``"custom"``."""
+        """``"paper"`` or ``"quick"`` if all lengths are those, else ``"custom"``.
+
+        How many seeds there are is no length: more of them change no number.
+        """
         for name in ("paper", "quick"):
             options = profile_options(name, self.protocol, self.model, self.dataset)
+            del options["seeds"]
             if all(getattr(self, key) == value for key, value in options.items()):
                 return name
         return "custom"

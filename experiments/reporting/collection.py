@@ -1,4 +1,7 @@
-"""Many runs as one table of rows, the newest of what was run twice."""
+"""Many runs as one table of rows, with the newest of what was run twice.
+
+Runs of the same that share no seed go together: the later added seeds to the earlier.
+"""
 
 from __future__ import annotations
 
@@ -57,24 +60,33 @@ def collect(folders: Sequence[Path]) -> Collection:
     if not runs:
         none = "no runs: name at least one folder that has a config.json"
         raise UserError(unreadable[0] if unreadable else none)
-    newest: dict[tuple[str, ...], Run] = {}
-    older: list[tuple[Run, str, tuple[str, ...]]] = []
-    for run in sorted(runs, key=lambda run: run.written):
-        for method in run.methods:
-            identity = (*run.setting.values(), *run.entry(method))
-            if identity in newest:
-                older.append((newest[identity], method, identity))
-            newest[identity] = run
-    shown = [
-        run.rows[
-            [newest[(*run.setting.values(), *run.entry(m))] is run for m in methods]
-        ]
+    shown, replaced = _newest(runs)
+    rows = [
+        run.rows[[(run, method) in shown for method in methods]]
         for run in runs
         if len(methods := run.metrics["method"])
     ]
-    rows = pd.concat(shown, ignore_index=True) if shown else runs[0].rows
-    replaced = [(run, method, newest[identity]) for run, method, identity in older]
-    return Collection(runs, _in_order(rows), replaced, unreadable)
+    together = pd.concat(rows, ignore_index=True) if rows else runs[0].rows
+    return Collection(runs, _in_order(together), replaced, unreadable)
+
+
+def _newest(
+    runs: Sequence[Run],
+) -> tuple[set[tuple[Run, str]], list[tuple[Run, str, Run]]]:
+    """Runs with the methods that are shown of them; and those that are not."""
+    same: dict[tuple[str, ...], list[Run]] = {}
+    replaced = []
+    for run in sorted(runs, key=lambda run: run.written)[::-1]:
+        for method in run.methods:
+            newer = same.setdefault((*run.setting.values(), *run.entry(method)), [])
+            instead = next((r for r in newer if set(r.seeds) & set(run.seeds)), None)
+            if instead is None:
+                newer.append(run)
+            else:
+                replaced.append((run, method, instead))
+    gone = {(run, method) for run, method, _ in replaced}
+    shown = {(run, method) for run in runs for method in run.methods} - gone
+    return shown, replaced[::-1]
 
 
 def _in_order(rows: pd.DataFrame) -> pd.DataFrame:

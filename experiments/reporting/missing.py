@@ -42,7 +42,7 @@ def missing(collection: Collection) -> dict[str, list[str]]:
 
 
 def _unfinished(run: Run, method: str) -> list[str]:
-    wanted, progress = run.config["seeds"], run.progress
+    wanted, progress = len(run.seeds), run.progress
     progress = progress[progress.index.get_level_values("method") == method]
     short = progress[progress["done"] < progress["wanted"]]
     done = len(progress) - len(short)

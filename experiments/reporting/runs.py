@@ -92,6 +92,12 @@ class Run:
         return list(dict.fromkeys([*self.config["methods"], *self.metrics["method"]]))
 
     @property
+    def seeds(self) -> range:
+        """Those it was to have."""
+        first = self.config.get("first_seed") or 0
+        return range(first, first + self.config["seeds"])
+
+    @property
     def stages(self) -> int:
         """Spans between changes of data."""
         if has_tasks(self.protocol):
@@ -308,6 +314,10 @@ def _is_count(value: object) -> bool:
     return isinstance(value, int) and _is_number(value) and value >= 1
 
 
+def _is_seed(value: object) -> bool:
+    return isinstance(value, int) and _is_number(value) and value >= 0
+
+
 def _are_numbers(value: object) -> bool:
     """Numbers by name."""
     if not isinstance(value, dict):
@@ -341,6 +351,7 @@ _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     **dict.fromkeys(("dataset", "model", "profile", "optimizer", "data"), _NAME),
     "methods": (_are_names, "a list of names"),
     **dict.fromkeys(("seeds", "epochs", "tasks", "stages"), _COUNT),
+    "first_seed": (_is_seed, "a whole number from 0"),
     **dict.fromkeys(("train_images", "test_images", "batch_size"), _SIZE),
     "iterations": _COUNT,
     "learning_rate": (_is_number, "a number"),

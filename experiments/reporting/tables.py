@@ -250,7 +250,7 @@ def runs(collection: Collection) -> Table:
             "protocol": title(run.protocol),
             "data, network": f"{run.setting['dataset']}, {run.setting['model']}",
             "methods": len(run.methods),
-            "seeds": run.config["seeds"],
+            "seeds": _seeds(run.seeds),
             "stages or tasks": run.stages,
             "epochs of each": run.setting["epochs"],
             "profile": run.setting["profile"],
@@ -260,6 +260,11 @@ def runs(collection: Collection) -> Table:
         }
         found.append([str(value) for value in columns.values()])
     return Table("Runs in this report", list(columns), found)
+
+
+def _seeds(seeds: range) -> str:
+    first = f", from {seeds[0]}" if seeds[0] else ""
+    return f"{len(seeds)}{first}"
 
 
 def _table(caption: str, columns: Columns, table: pd.DataFrame) -> Table:

@@ -32,13 +32,19 @@ COEFFICIENTS = {"l2": 1e-5, "l2_init": 1e-5, "shrink_and_perturb": 0.4, "swr": 1
 COEFFICIENTS["swr_two"] = {"feature": 1e-3, "classifier": 1e-4}
 
 
+def seeds_of(config):
+    """As the configuration says."""
+    first = config.get("first_seed", 0)
+    return range(first, first + config["seeds"])
+
+
 def training_rows(config, finished):
     """Curves that rise with noise and drop at changes of data: test data."""
     stages = config.get("stages", PROTOCOLS[config["protocol"]].stages)
     layers = LAYERS[config["model"]]
     for index, method in enumerate(config["methods"]):
         top = 0.9 + 0.005 * index
-        for seed in range(config["seeds"]):
+        for seed in seeds_of(config):
             generator = np.random.default_rng((index, seed))
             accuracies = []
             first = 2 if method == "scratch" and stages == 2 else 1
@@ -65,7 +71,7 @@ def training_rows(config, finished):
 
 def proportionality_rows(config):
     for method in config["methods"]:
-        for seed in range(config["seeds"]):
+        for seed in seeds_of(config):
             for ratio in (0.01, 0.1, 0.5, 1.0, 2.0, 10.0):
                 for biases in ("rescaled", "kept"):
                     for when in ("at once", "best of 50"):
@@ -107,7 +113,7 @@ def agent_rows(config):
     low = -400 if config["dataset"] == "acrobot" else 20
     for index, method in enumerate(config["methods"]):
         lost = PLASTICITY.get(method, (0.1, 0, 0))[0]
-        for seed in range(config["seeds"]):
+        for seed in seeds_of(config):
             generator = np.random.default_rng((index, seed, 2))
             for level in range(1, config["tasks"] + 1):
                 done = level / config["tasks"]
@@ -127,7 +133,7 @@ def stream_rows(config):
     depths = len(LAYERS[config["model"]])
     for index, method in enumerate(config["methods"]):
         lost, start, grown = PLASTICITY.get(method, (0.01 * index, 0.4, 2.0))
-        for seed in range(config["seeds"]):
+        for seed in seeds_of(config):
             generator = np.random.default_rng((index, seed, 1))
             shared = np.random.default_rng(seed).normal(size=tasks)
             for task in range(1, tasks + 1):

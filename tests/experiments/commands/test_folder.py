@@ -100,8 +100,12 @@ def test_a_finished_run_is_known(protocol, write_folder, tmp_path, capsys):
     assert capsys.readouterr().err == (
         f"{out} has this run already: --restart runs it again\n"
     )
-    for data in (None, "of any other data, since none are read"):
-        again = json.dumps({**json.loads(text), "data": data})
+    for field, value in (
+        ("data", None),
+        ("data", "of any other data, since none are read"),
+        ("profile", "as an earlier version called it"),
+    ):
+        again = json.dumps({**json.loads(text), field: value})
         assert finished_rows(out, again) is not None
     capsys.readouterr()
     lines = (out / "metrics.csv").read_text().splitlines()

@@ -1,5 +1,6 @@
 """Options make the configuration that a user means."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,16 @@ def test_what_is_given_counts():
         "l2",
         "swr_two",
     )
+
+
+def test_seeds_that_are_added():
+    for options in (StageOptions(seeds=2, first_seed=5), StageOptions(seeds=2)):
+        config = make_config(options, "single-task")
+        first = options.first_seed
+        assert [m.seed for m in config.members("swr")] == [first, first + 1]
+        # What runs of before did not say, those from 0 do not say either.
+        assert ("first_seed" in json.loads(config.to_json())) == (first > 0)
+        assert config.profile == "paper"
 
 
 def test_the_paper_s_protocols_are_as_they_were():

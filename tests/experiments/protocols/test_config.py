@@ -34,6 +34,12 @@ def of(method, value, **fields):
         ({"methods": ("swr", "sgd")}, "unknown method 'sgd': choose from scratch, "),
         ({"methods": ("swr", "swr")}, "method 'swr' is named twice"),
         ({"seeds": 0}, "seeds must be at least 1, not 0"),
+        ({"first_seed": -1}, "first_seed must be at least 0, not -1"),
+        (
+            {"first_seed": 998, "seeds": 3},
+            "first_seed and seeds must keep to seeds below 1000, where those of sweeps"
+            " begin, not end with 1000",
+        ),
         ({"epochs": -1}, "epochs must be at least 1, not -1"),
         ({"batch_size": 0}, "batch_size must be at least 1, not 0"),
         ({"train_images": 0}, "train_images must be at least 1, not 0"),
@@ -189,9 +195,8 @@ def test_a_profile_is_recognised(protocol, model, profile):
     lengths = profile_options(profile, protocol, model, "tiny_imagenet")
     config = Config(protocol, "tiny_imagenet", model, **lengths)
     assert config.profile == profile
-    for name in ("epochs", "seeds"):
-        other = {name: lengths[name] + 1}
-        assert dataclasses.replace(config, **other).profile == "custom"
+    assert dataclasses.replace(config, epochs=lengths["epochs"] + 1).profile == "custom"
+    assert dataclasses.replace(config, seeds=lengths["seeds"] + 1).profile == profile
     for name in ("train_images", "test_images"):
         assert dataclasses.replace(config, **{name: 100}).profile == "custom"
 
@@ -232,7 +237,10 @@ def test_coefficients_of_no_paper_are_told_apart():
 
 def test_json_has_what_a_repetition_needs():
     config = Config(
-        methods=("l2", "swr", "vanilla"), coefficients={"swr": TWO}, train_images=50
+        methods=("l2", "swr", "vanilla"),
+        coefficients={"swr": TWO},
+        train_images=50,
+        first_seed=2,
     )
     described = json.loads(config.to_json())
     fields = {field.name for field in dataclasses.fields(Config)}

@@ -10,9 +10,8 @@ import pytest
 import threadpoolctl
 
 from experiments.data import Dataset
-from experiments.protocols.stage_loop import epochs_of, run_members, stage_training
+from experiments.protocols.stage_loop import epochs_of, stage_training
 from experiments.protocols.stages import PROTOCOLS, images_of_stage
-from experiments.training.checkpoint import Checkpoints
 from experiments.training.lanes import shuffled
 from real_loops import configured, digits, numbers, run
 
@@ -215,14 +214,8 @@ def test_a_run_is_determined_by_its_configuration(two_seeds, tmp_path):
     assert numbers(again) == numbers(records)
     alone = run(dataclasses.replace(config, seeds=1), digits(), tmp_path / "alone")
     assert numbers(alone) == numbers(records, seed=0)
-    (second,) = run_members(
-        config,
-        digits(),
-        "swr",
-        [config.members("swr")[1]],
-        lambda *_: None,
-        Checkpoints(tmp_path / "second", ""),
-    )
+    added = dataclasses.replace(config, methods=("swr",), seeds=1, first_seed=1)
+    second = run(added, digits(), tmp_path / "second")
     assert numbers(second) == numbers(records, method="swr", seed=1)
 
 

@@ -29,6 +29,25 @@ def test_the_newer_of_two_runs_is_shown(write_folder, tmp_path):
         assert [setting["epochs"] for setting, _ in found.settings()] == ["4", "5"]
 
 
+def test_seeds_of_their_own_are_added(write_folder, tmp_path):
+    fields = {"methods": ["swr"], "seeds": 2}
+    first = write_folder(tmp_path / "first", written=1e9, **fields)
+    more = write_folder(tmp_path / "more", written=2e9, first_seed=2, **fields)
+    found = collect([first, more])
+    assert set(found.rows["seed"]) == {0, 1, 2, 3}
+    assert not found.replaced
+    # One that shares a seed with the newer stands for none of its own any more.
+    newest = write_folder(tmp_path / "newest", written=3e9, first_seed=1, **fields)
+    found = collect([newest, first, more])
+    assert shown(found) == [("SWR", str(newest))]
+    gave_way = [(old.folder, method, new.folder) for old, method, new in found.replaced]
+    assert gave_way == [(first, "swr", newest), (more, "swr", newest)]
+    # What gave way takes nobody else's place.
+    apart = write_folder(tmp_path / "apart", written=4e9, first_seed=3, **fields)
+    found = collect([first, more, apart])
+    assert set(found.rows["run"]) == {str(first), str(apart)}
+
+
 @pytest.mark.parametrize(
     "fields",
     [

@@ -131,6 +131,7 @@ def test_scratch_has_the_last_stage_alone(write_folder, tmp_path):
         ({"epochs": 10**400}, "epochs must be a whole number from 1, not 1000"),
         ({"learning_rate": 10**400}, "learning_rate must be a number, not 1000"),
         ({"seeds": 0}, "seeds must be a whole number from 1, not 0"),
+        ({"first_seed": -1}, "first_seed must be a whole number from 0, not -1"),
         ({"epochs": True}, "epochs must be a whole number from 1, not True"),
         ({"stages": "10"}, "stages must be a whole number from 1, not '10'"),
         ({"train_images": 0.5}, "train_images must be a whole number or null"),

@@ -33,6 +33,14 @@ def known(write_folder, tmp_path):
     return folder
 
 
+def test_the_runs_say_their_seeds(write_folder, tmp_path):
+    first = write_folder(tmp_path / "first", seeds=3)
+    more = write_folder(tmp_path / "more", seeds=2, first_seed=3)
+    table = tables.runs(collect([first, more]))
+    place = table.header.index("seeds")
+    assert [row[place] for row in table.rows] == ["3", "2, from 3"]
+
+
 def ends(folder):
     run = read_run(folder)
     return as_dicts(tables.ends(ranking(rows_of(folder)), run.setting))
