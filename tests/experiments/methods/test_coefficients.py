@@ -34,6 +34,8 @@ def published():
                 names.insert(0, "shrink_and_perturb")
             plain, swr = values[: len(names)], values[len(names) :]
             found = dict(zip(names, plain, strict=True))
+            for penalty in ("l2", "l2_init"):  # Of which the paper takes no half.
+                found[penalty] *= 2
             if len(swr) == 1:
                 found["swr"] = swr[0]
             else:

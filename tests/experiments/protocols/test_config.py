@@ -251,7 +251,7 @@ def test_json_has_what_a_repetition_needs():
         }
     )
     assert again.to_json() == config.to_json()
-    assert described["coefficients"] == {"l2": 1e-5, "swr": TWO}
+    assert described["coefficients"] == {"l2": 2e-5, "swr": TWO}
     assert described["versions"]["jax"] == jax.__version__
     assert described["device"]["platform"] == jax.default_backend()
     assert described["profile"] == "custom"
