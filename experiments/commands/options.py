@@ -65,10 +65,9 @@ class ComparisonOptions:
         optimizer: what the methods are combined with
         profile: quick, minutes on two cores; paper, the published lengths (the default)
         seeds: how many
-        first_seed: the first of them, to add seeds to an earlier run in another folder
-            (0)
+        first_seed: the first of them, to add seeds to those of an earlier run (0)
         out: folder for the results, replacing earlier ones
-            (runs/PROTOCOL-DATASET-MODEL)
+            (runs/PROTOCOL-DATASET-MODEL, and -from-N with a first seed N)
         restart: throw away what the folder has of this run or of an unfinished other
         tensorboard: write event files as well
         cluster: hand the lanes of the run, each a seed with a coefficient, to a Ray
@@ -320,7 +319,9 @@ def out_folder(
     """
     if options.out is None:
         name = f"{prefix}{config.protocol}-{config.dataset}-{config.model}"
-        return Path("runs") / name
+        # Seeds that are added do not replace those that they are added to.
+        added = f"-from-{config.first_seed}" if config.first_seed else ""
+        return Path("runs") / f"{name}{added}"
     return own_folder(options.out)
 
 

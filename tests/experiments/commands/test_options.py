@@ -183,6 +183,8 @@ def test_results_have_a_folder_of_their_own():
     config = make_config(StreamOptions(), "permuted-inputs")
     name = "permuted-inputs-digits-mlp"
     assert out_folder(StreamOptions(), config) == Path("runs") / name
+    added = make_config(StreamOptions(first_seed=5), "permuted-inputs")
+    assert out_folder(StreamOptions(), added) == Path("runs") / f"{name}-from-5"
     folder = out_folder(StreamOptions(), config, "sweep-swr-")
     assert folder == Path("runs") / f"sweep-swr-{name}"
     mine = StreamOptions(out=Path("mine"))
