@@ -276,6 +276,8 @@ def _lengths(
 ) -> dict[str, Any]:
     """A profile's lengths, and those that were given instead.
 
+    How many seeds there are is no length, and goes with any profile.
+
     Raises:
         UserError: if a profile was asked for and another length as well.
     """
@@ -284,7 +286,8 @@ def _lengths(
         given = getattr(options, name, None)
         if given is None:
             continue
-        if options.profile is not None and given != lengths.get(name, given):
+        other = name != "seeds" and given != lengths.get(name, given)
+        if options.profile is not None and other:
             raise UserError(
                 f"--{name.replace('_', '-')} {given} contradicts --profile"
                 f" {options.profile}, which has {lengths[name] or 'all'}: leave one of"

@@ -168,7 +168,9 @@ WRONG = {
     "sweep swr --rates 1e-3 1e-3": "--rates has a number twice",
     "sweep swr --rates swr=1e-3": "--rates must be numbers, not swr=1e-3",
     # What excludes each other, or does not belong.
-    "--profile paper --seeds 1": "--seeds 1 contradicts --profile paper, which has 5",
+    "--profile paper --epochs 1": "--epochs 1 contradicts --profile paper",
+    "--first-seed -1": "first_seed must be at least 0, not -1",
+    "--first-seed 999": "first_seed and seeds must keep to seeds below 1000",
     "agent --profile quick --levels 3": "--levels 3 contradicts --profile quick",
     "--environment cartpole": "Unknown option: --environment",
     "warm-start --tasks 3": "Unknown option: --tasks",

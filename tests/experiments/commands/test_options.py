@@ -107,6 +107,13 @@ def test_lengths_may_be_said_twice_if_they_agree():
     assert make_config(options, "random-labels").profile in ("quick", "paper")
 
 
+def test_seeds_go_with_any_profile():
+    for profile in ("quick", "paper"):
+        options = StageOptions(profile=profile, dataset="mnist", seeds=1)
+        config = make_config(options, "warm-start")
+        assert (config.seeds, config.profile) == (1, profile)
+
+
 @pytest.mark.parametrize(
     ("options", "protocol", "message"),
     [
