@@ -23,7 +23,7 @@ TABLES = {
         *("agent-cartpole", "agent-acrobot", "agent-cartpole-shared"),
     ),
     "experiments/guide/paper.md": (
-        *("warm-start-mnist", "continual-limited-mnist"),
+        *("warm-start-mnist", "continual-full-mnist", "continual-limited-mnist"),
         *("single-task-mnist", "single-task-decay-mnist"),
     ),
     "experiments/guide/remedies.md": (
@@ -124,6 +124,13 @@ SENTENCES = {
         (
             r"the head reset is ([.\d]+) above SWR",
             lambda: [gap("score", "continual-limited-mnist", "head_reset", "swr")],
+        ),
+        (
+            r"S&P falls from ([.\d]+) to ([.\d]+), where SWR dips by ([.\d]+) in",
+            lambda: [
+                *around_the_last_change("shrink_and_perturb")[:2],
+                -np.diff(around_the_last_change("swr")[::2])[0],
+            ],
         ),
         (
             r"from a growth of ([.\d]+) to ([.\d]+),",
@@ -245,6 +252,17 @@ def curve(method):
     """All epochs of a method on CIFAR-10."""
     rows = pd.read_csv(RESULTS / "single-task-cifar10" / "metrics.csv.gz")
     return rows[rows["method"] == method].sort_values("epoch")
+
+
+def around_the_last_change(method):
+    """Mean accuracies with full access on MNIST around the change to the last tenth.
+
+    Before it, right at it, and the least from there to the third epoch behind it.
+    """
+    rows = pd.read_csv(RESULTS / "continual-full-mnist" / "metrics.csv.gz")
+    rows = rows[rows["method"] == method]
+    means = rows.groupby(["stage", "epoch"])["test_accuracy"].mean()
+    return [means[9, 100], means[10, 0], means[10].loc[:3].min()]
 
 
 def large_layers(way):

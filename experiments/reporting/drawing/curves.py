@@ -169,13 +169,17 @@ def changes(rows: pd.DataFrame) -> list[int]:
 
 
 def limits(accuracy: pd.Series) -> tuple[float, float]:
-    """A range without the first epochs of what starts anew, which squeeze the rest."""
+    """A range without the first epochs of what starts anew, which squeeze the rest.
+
+    Nor does it show what no accuracy is, such as a band's end above 1 at the one epoch
+    where a seed has fallen.
+    """
     accuracy = accuracy[np.isfinite(accuracy)]
     if accuracy.empty:
         return 0.0, 1.0
-    low, high = accuracy.quantile(0.05), accuracy.max()
+    low, high = accuracy.quantile([0.05, 0.999])
     margin = max(0.1 * (high - low), 0.002)
-    return max(low - margin, 0.0), high + margin
+    return max(low - margin, 0.0), min(high + margin, 1.0)
 
 
 def retention(rows: pd.DataFrame) -> pd.DataFrame:

@@ -73,6 +73,15 @@ def test_bands_are_within_sight(write_folder, tmp_path):
         assert max(line["mean"] + line["deviation"]) < high
 
 
+def test_no_axis_shows_accuracies_above_one(write_folder, tmp_path):
+    """Where a seed falls for an epoch, its band's end is above 1."""
+    rows = rows_of(write_folder(tmp_path / "run", epochs=50))
+    rows["test_accuracy"] = 0.98
+    rows.loc[(rows["epoch"] == 40) & (rows["seed"] == 0), "test_accuracy"] = 0.1
+    low, high = plots.draw(rows).axes[0].get_ylim()
+    assert 0.9 < low < 0.98 < high <= 1
+
+
 def test_balancedness_and_proportionality_have_two_panels(write_folder, tmp_path):
     rows = rows_of(write_folder(tmp_path / "one", protocol="balancedness"))
     figure = plots.draw(rows)
