@@ -52,7 +52,7 @@ STREAM_RATES = (1e-3, 1e-4)
 """Adam's learning rates that Kumar et al. (arXiv 2308.11958) try on streams."""
 
 SEEDS = 3
-"""On which streams and agents are compared; no run has them otherwise."""
+"""So many of their own streams and agents are compared on, from SWEEP_SEED."""
 
 Histories = list[list[Any]]
 """The records of each seed."""

@@ -79,7 +79,7 @@ def _newest(
     for run in sorted(runs, key=lambda run: run.written)[::-1]:
         for method in run.methods:
             newer = same.setdefault((*run.setting.values(), *run.entry(method)), [])
-            instead = next((r for r in newer if set(r.seeds) & set(run.seeds)), None)
+            instead = next((r for r in newer if _meet(r.seeds, run.seeds)), None)
             if instead is None:
                 newer.append(run)
             else:
@@ -87,6 +87,10 @@ def _newest(
     gone = {(run, method) for run, method, _ in replaced}
     shown = {(run, method) for run in runs for method in run.methods} - gone
     return shown, replaced[::-1]
+
+
+def _meet(one: range, other: range) -> bool:
+    return max(one.start, other.start) < min(one.stop, other.stop)
 
 
 def _in_order(rows: pd.DataFrame) -> pd.DataFrame:

@@ -1,5 +1,7 @@
 """Many runs as one table."""
 
+import json
+
 import pytest
 
 from experiments.errors import UserError
@@ -42,6 +44,10 @@ def test_seeds_of_their_own_are_added(write_folder, tmp_path):
     assert shown(found) == [("SWR", str(newest))]
     gave_way = [(old.folder, method, new.folder) for old, method, new in found.replaced]
     assert gave_way == [(first, "swr", newest), (more, "swr", newest)]
+    # Nor is it counted how many seeds a configuration asks for.
+    config = json.loads((newest / "config.json").read_text()) | {"seeds": 10**9}
+    (newest / "config.json").write_text(json.dumps(config))
+    assert shown(collect([newest, first, more])) == [("SWR", str(newest))]
     # What gave way takes nobody else's place.
     apart = write_folder(tmp_path / "apart", written=4e9, first_seed=3, **fields)
     found = collect([first, more, apart])
