@@ -24,7 +24,7 @@ TABLES = {
     ),
     "experiments/guide/paper.md": (
         *("warm-start-mnist", "continual-full-mnist", "continual-limited-mnist"),
-        *("single-task-mnist", "single-task-decay-mnist"),
+        *("single-task-mnist", "single-task-decay-mnist", "balancedness-cifar10"),
     ),
     "experiments/guide/remedies.md": (
         *("random-labels-digits", "permuted-inputs-digits"),
@@ -36,6 +36,7 @@ TABLES = {
 COLUMNS = {
     "average": "score",
     "average return": "score",
+    "balancedness": "balancedness",
     "averaged over the stream": "score",
     "dead units": "dead_units",
     "final test accuracy": "test",
@@ -131,6 +132,10 @@ SENTENCES = {
                 *around_the_last_change("shrink_and_perturb")[:2],
                 -np.diff(around_the_last_change("swr")[::2])[0],
             ],
+        ),
+        (
+            r"it is ([.\d]+) with SWR and ([.\d]+) without, and SWR falls to ([.\d]+)",
+            lambda: balancedness_at_first_and_least(),
         ),
         (
             r"from a growth of ([.\d]+) to ([.\d]+),",
@@ -252,6 +257,13 @@ def curve(method):
     """All epochs of a method on CIFAR-10."""
     rows = pd.read_csv(RESULTS / "single-task-cifar10" / "metrics.csv.gz")
     return rows[rows["method"] == method].sort_values("epoch")
+
+
+def balancedness_at_first_and_least():
+    """Means after the first epoch, with SWR and without, and the least with SWR."""
+    rows = pd.read_csv(RESULTS / "balancedness-cifar10" / "metrics.csv.gz")
+    means = rows.groupby(["method", "epoch"])["balancedness"].mean()
+    return [means["swr", 1], means["vanilla", 1], means["swr"].min()]
 
 
 def around_the_last_change(method):
