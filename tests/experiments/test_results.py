@@ -192,6 +192,7 @@ OTHERWISE = {
     "SWR, one λ": "swr",
     "SWR, the value kept": "swr_function",
     "SWR, value and logits kept": "swr_kept",
+    "L2 Init, half of the paper's λ": "l2_init",
     "L2, half of the paper's λ": "l2",
     "SWR, two λ, and L2 Init's pull on the directions": "swr_directions",
 }
