@@ -65,7 +65,7 @@ class ComparisonOptions:
         optimizer: what the methods are combined with
         profile: quick, minutes on two cores; paper, the published lengths (the default)
         seeds: how many
-        first_seed: the first of them, to add seeds to those of an earlier run (0)
+        first_seed: the first of them, to add seeds to those of an earlier run
         out: folder for the results, replacing earlier ones
             (runs/PROTOCOL-DATASET-MODEL, and -from-N with a first seed N)
         restart: throw away what the folder has of this run or of an unfinished other
