@@ -232,7 +232,9 @@ def measured(name):
         table = pd.read_csv(kept)
     else:
         parts = PARTS.get(name, (name,))
-        table = ranking(collect([RESULTS / part for part in parts]).rows)
+        found = collect([RESULTS / part for part in parts])
+        assert not found.unreadable
+        table = ranking(found.rows)
     config = json.loads((RESULTS / name / "config.json").read_text())
     cell = (config["protocol"], config["dataset"], config["model"])
     rows = [PUBLISHED.get((*cell, method)) for method in table["method"]]
