@@ -310,12 +310,12 @@ def _is_number(value: object) -> bool:
     return isinstance(value, float) or abs(value) <= _MOST
 
 
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and _is_number(value) and value >= 1
-
-
 def _is_seed(value: object) -> bool:
     return isinstance(value, int) and _is_number(value) and value >= 0
+
+
+def _is_count(value: object) -> bool:
+    return _is_seed(value) and value != 0
 
 
 def _are_numbers(value: object) -> bool:

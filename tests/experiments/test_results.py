@@ -36,8 +36,8 @@ TABLES = {
 COLUMNS = {
     "average": "score",
     "average return": "score",
-    "balancedness": "balancedness",
     "averaged over the stream": "score",
+    "balancedness": "balancedness",
     "dead units": "dead_units",
     "final test accuracy": "test",
     "first fifth": "first",
@@ -188,12 +188,12 @@ OTHERWISE = {
     "a fresh network for each task": "fresh",
     "plain Adam": "vanilla",
     "plain PPO": "vanilla",
+    "L2 Init, half of the paper's λ": "l2_init",
+    "L2, half of the paper's λ": "l2",
     "S&P, told when the task changes": "shrink_and_perturb",
     "SWR, one λ": "swr",
     "SWR, the value kept": "swr_function",
     "SWR, value and logits kept": "swr_kept",
-    "L2 Init, half of the paper's λ": "l2_init",
-    "L2, half of the paper's λ": "l2",
     "SWR, two λ, and L2 Init's pull on the directions": "swr_directions",
 }
 """Methods that a page calls otherwise than tables do."""
@@ -214,6 +214,7 @@ PENALTIES = (
     *("warm-start-mnist", "continual-limited-mnist"),
     *("single-task-mnist", "single-task-decay-mnist"),
 )
+"""Of which L2 and L2 Init were run again, with the paper's λ."""
 
 PARTS = {
     "single-task-cifar10": tuple(
@@ -256,15 +257,21 @@ def gap(column, result="single-task-cifar10", above="swr", below="vanilla"):
     return first - second
 
 
+@functools.cache
+def epochs_of(name):
+    """A run's metrics."""
+    return pd.read_csv(RESULTS / name / "metrics.csv.gz")
+
+
 def curve(method):
     """All epochs of a method on CIFAR-10."""
-    rows = pd.read_csv(RESULTS / "single-task-cifar10" / "metrics.csv.gz")
+    rows = epochs_of("single-task-cifar10")
     return rows[rows["method"] == method].sort_values("epoch")
 
 
 def balancedness_at_first_and_least():
     """Means after the first epoch, with SWR and without, and the least with SWR."""
-    rows = pd.read_csv(RESULTS / "balancedness-cifar10" / "metrics.csv.gz")
+    rows = epochs_of("balancedness-cifar10")
     means = rows.groupby(["method", "epoch"])["balancedness"].mean()
     return [means["swr", 1], means["vanilla", 1], means["swr"].min()]
 
@@ -274,7 +281,7 @@ def around_the_last_change(method):
 
     Before it, right at it, and the least from there to the third epoch behind it.
     """
-    rows = pd.read_csv(RESULTS / "continual-full-mnist" / "metrics.csv.gz")
+    rows = epochs_of("continual-full-mnist")
     rows = rows[rows["method"] == method]
     means = rows.groupby(["stage", "epoch"])["test_accuracy"].mean()
     return [means[9, 100], means[10, 0], means[10].loc[:3].min()]
