@@ -87,6 +87,13 @@ MODELS: dict[str, Model] = {
     "vgg16": Model(VGG16, convolutional=True, normalises=True, quick=0.05, smallest=32),
     "resnet18": Model(ResNet18, convolutional=True, normalises=True, quick=0.05),
     "vit": Model(ViT, normalises=True, quick=0.05, patch=ViT.patch),
+    # An eighth and a third as wide, and four times the pixels in a patch: for a CPU.
+    "resnet18_narrow": Model(
+        partial(ResNet18, width=8), convolutional=True, normalises=True, quick=0.2
+    ),
+    "vit_narrow": Model(
+        partial(ViT, patch=8, width=64, heads=2), normalises=True, quick=0.4, patch=8
+    ),
     # The streams'.
     "mlp_layer_norm": Model(
         partial(MLP, layer_norm=True), normalises=True, quick=10, small=True

@@ -20,14 +20,16 @@ SLIM = {
     "vgg16": VGG16(10, widths=(4, 8, 8, 16, 16), hidden=32),
     "resnet18": ResNet18(10, width=4),
     "vit": ViT(10, width=24, depth=2),
+    "resnet18_narrow": ResNet18(10, width=4),
+    "vit_narrow": ViT(10, patch=8, width=24, depth=2),
     **{
         name: MODELS[name].build(10)
         for name in MODELS
         if name.startswith(("mlp_", "cnn_")) and name != "cnn_bn"
     },
 }
-NORMALIZED = ["cnn_bn", "vgg16", "resnet18"]
-PYTORCH = [name for name in MODELS if name != "vit"]
+NORMALIZED = ["cnn_bn", "vgg16", "resnet18", "resnet18_narrow"]
+PYTORCH = [name for name in MODELS if not name.startswith("vit")]
 
 
 @functools.cache
@@ -83,6 +85,10 @@ def count(model, side, channels):
         ("resnet18", 32, 3, 10, 11_173_962),
         # 6 of the 12 blocks of DeiT-Ti, 64 patches of 4×4 instead of 196 of 16×16
         ("vit", 32, 3, 1000, 5_717_416 - 6 * 444_864 - 132 * 192 - 720 * 192),
+        # convolutions between layers; the stem, BatchNorm and the head
+        ("resnet18_narrow", 32, 3, 10, 2724 * 8**2 + (27 + 150 + 80) * 8 + 10),
+        # blocks; patches, 17 positions, the token, LayerNorm and the head
+        ("vit_narrow", 32, 3, 10, 6 * (12 * 64 + 13) * 64 + (193 + 18 + 12) * 64 + 10),
     ],
 )
 def test_layers_have_the_published_sizes(name, side, channels, classes, expected):
@@ -176,7 +182,7 @@ def test_swr_can_keep_the_function(name):
     apply, params, stats = slim(name)
     leaves, structure = jax.tree.flatten(params)
     rng = np.random.default_rng(0)
-    size = 0.5 if name == "vit" else 10.0  # Attention must not saturate.
+    size = 10.0 if name in PYTORCH else 0.5  # Attention must not saturate.
     params = structure.unflatten(
         [jnp.float32(size * rng.normal(size=leaf.shape)) for leaf in leaves]
     )
