@@ -116,21 +116,12 @@ def changed(there: Mapping[str, Any], identity: str) -> str:
     """In what a configuration differs from a finished one, in words; else nothing.
 
     Which data they were is left out: what is finished is shown without reading any.
-    So is the profile, which follows from the rest.
 
     Args:
         there: the finished one, as its file has it.
         identity: the other, as JSON.
     """
-    before, now = (
-        {
-            name: value
-            for name, value in found.items()
-            if name not in ("data", "profile")
-        }
-        for found in (there, json.loads(identity))
-    )
-    return "" if before == now else differences(json.dumps(before), json.dumps(now))
+    return differences(json.dumps(there), identity, besides=("data",))
 
 
 def _is_whole(run: Run) -> bool:

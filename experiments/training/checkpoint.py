@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import contextlib
 import dataclasses
 import hashlib
@@ -112,11 +112,10 @@ class Checkpoints:
                 f" {_short(str(number))}, and this version reads {FORMAT} only:"
                 f" {otherwise}"
             )
-        if run != identity:
+        if changes := differences(run, identity):
             raise UserError(
                 f"{self.folder} holds an unfinished run of another configuration"
-                f" ({differences(run, identity)}): give its own options again to go"
-                f" on, {otherwise}"
+                f" ({changes}): give its own options again to go on, {otherwise}"
             )
         files = {File(p.with_suffix(".msgpack")) for p in self.folder.iterdir()} - {
             File(marker.with_suffix(".msgpack"))
@@ -227,20 +226,30 @@ def _whole(path: Path) -> bytes | None:
     return saved if content[:start] == head else None
 
 
-def differences(before: str, now: str) -> str:
-    """In which fields two configurations differ, in words.
+FOLLOWS = "profile"
+"""The field that only names what others say: by it alone no run is another."""
+
+
+def differences(before: str, now: str, besides: Sequence[str] = ()) -> str:
+    """In which fields two configurations differ, in words; nothing if in none.
 
     Args:
         before: JSON of an object, or any other text.
         now: the same.
+        besides: names of fields that may differ.
 
     >>> differences('{"epochs": 100, "seeds": 5}', '{"epochs": 10, "seeds": 5}')
     'epochs 100 → 10'
     """
+    if before == now:
+        return ""
     try:
         fields = [dict(_flat("", json.loads(text))) for text in (before, now)]
     except (ValueError, AttributeError, RecursionError):
         return "of another kind"
+    for name in (FOLLOWS, *besides):
+        for flat in fields:
+            flat.pop(name, None)
     old, new = fields
     found = {
         name: f"{_short(name)} {_short(earlier)} → {_short(later)}"
@@ -249,9 +258,8 @@ def differences(before: str, now: str) -> str:
     }
     if "data" in found and "none" not in (old.get("data", "none"), new.get("data")):
         found["data"] = "the data differ"  # Their digests would tell nobody more.
-    # What follows from other fields is said only if there is nothing else to say.
-    said = [x for name, x in found.items() if name not in ("profile", "stages")]
-    said = said or list(found.values()) or ["another order of fields"]
+    # How many stages there are follows from the protocol, if that is another.
+    said = [x for name, x in found.items() if name != "stages"] or list(found.values())
     more = f" and {len(said) - MOST_NAMED} more" if len(said) > MOST_NAMED else ""
     return ", ".join(said[:MOST_NAMED]) + more
 

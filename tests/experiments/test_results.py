@@ -31,7 +31,7 @@ TABLES = {
         *("random-labels-mnist", "random-labels-mnist-layer-norm"),
     ),
 }
-"""The results that each page's tables with deviations are of, in their order."""
+"""The results that each page's tables of methods are of, in their order."""
 
 COLUMNS = {
     "average": "score",
@@ -200,13 +200,13 @@ OTHERWISE = {
 
 
 def tables(page):
-    """Heading and rows of each of a page's tables that has deviations."""
+    """Heading and rows of each of a page's tables of methods."""
     for found in re.findall(r"(?:^\|.*\n)+", page, re.MULTILINE):
         heading, _, *rows = (
             [cell.strip().strip("*") for cell in line.strip().strip("|").split("|")]
             for line in found.splitlines()
         )
-        if any(" ± " in cell for row in rows for cell in row):
+        if heading[0] == "method":
             yield heading, rows
 
 

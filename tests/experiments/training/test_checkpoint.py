@@ -151,12 +151,18 @@ def test_versions_and_devices_are_named():
     now = {"versions": {"jax": "0.10", "numpy": "2"}, "device": {"kind": "b"}}
     said = checkpoint.differences(json.dumps(before), json.dumps(now))
     assert said == "versions.jax 0.9 → 0.10, device.kind a → b"
-    # What follows from other fields is named alone only.
-    before, now = {"profile": "paper", "epochs": 1}, {"profile": "quick", "epochs": 1}
-    assert checkpoint.differences(json.dumps(before), json.dumps(now)) == (
-        "profile paper → quick"
-    )
     for before, now, said in (
+        # How many stages there are is named alone only.
+        (
+            {"protocol": "a", "stages": 1},
+            {"protocol": "b", "stages": 2},
+            "protocol a → b",
+        ),
+        (
+            {"protocol": "a", "stages": 1},
+            {"protocol": "a", "stages": 2},
+            "stages 1 → 2",
+        ),
         ({"data": "0f"}, {"data": "1e"}, "the data differ"),
         ({}, {"data": "1e"}, "data none → 1e"),  # From before it was noted.
     ):
@@ -167,6 +173,23 @@ def test_versions_and_devices_are_named():
     )
     many = ({str(i): value for i in range(20)} for value in (1, 2))
     assert checkpoint.differences(*map(json.dumps, many)).endswith("and 12 more")
+
+
+def test_what_a_version_calls_a_run_makes_it_no_other(tmp_path):
+    """A profile only names the lengths, and that has changed before."""
+    before, now = (
+        json.dumps({"profile": profile, "epochs": 1}) for profile in ("custom", "paper")
+    )
+    assert checkpoint.differences(before, now) == ""
+    assert checkpoint.differences(before, now.replace("1", "2")) == "epochs 1 → 2"
+    checkpoint.Checkpoints(tmp_path / "checkpoint", before)
+    checkpoint.Checkpoints(tmp_path / "checkpoint", now)
+
+
+def test_fields_that_may_differ_are_named():
+    before, now = json.dumps({"data": "0f", "a": 1}), json.dumps({"data": "1e", "a": 1})
+    assert checkpoint.differences(before, now, besides=("data",)) == ""
+    assert checkpoint.differences(before, now, besides=("a",)) == "the data differ"
 
 
 @pytest.mark.parametrize(
