@@ -23,7 +23,8 @@ TABLES = {
         *("agent-cartpole", "agent-acrobot", "agent-cartpole-shared"),
     ),
     "experiments/guide/paper.md": (
-        *("warm-start-mnist", "continual-full-mnist", "continual-limited-mnist"),
+        *("warm-start-mnist", "warm-start-cifar10"),
+        *("continual-full-mnist", "continual-limited-mnist"),
         *("single-task-mnist", "single-task-decay-mnist", "balancedness-cifar10"),
     ),
     "experiments/guide/remedies.md": (
@@ -75,6 +76,19 @@ SENTENCES = {
             r"L2 gains ([.\d]+) when its λ is halved",
             lambda: [np.subtract(*of("single-task-cifar10", "test", "l2"))],
         ),
+        (
+            r"half of the images SWR has ([.\d]+), L2 ([.\d]+), S&P ([.\d]+) and plain",
+            lambda: of(
+                "warm-start-cifar10", "score", "swr", "l2", "shrink_and_perturb"
+            ),
+        ),
+        (
+            r"and plain Adam ([.\d]+), which from scratch has ([.\d]+)",
+            lambda: [
+                *of("warm-start-cifar10", "score", "vanilla"),
+                curve("vanilla").test_accuracy[90:100].mean(),
+            ],
+        ),
     ],
     "experiments/guide/agents.md": [
         (
@@ -122,6 +136,28 @@ SENTENCES = {
         ),
     ],
     "experiments/guide/paper.md": [
+        (
+            r"SWR is ([.\d]+) above the plain warm start",
+            lambda: [gap("score", "warm-start-cifar10")],
+        ),
+        (
+            r"of the single task has ([.\d]+)\.",
+            lambda: [curve("vanilla").test_accuracy[90:100].mean()],
+        ),
+        (
+            r"S&P rises to ([.\d]+) behind the change and falls to ([.\d]+) \(epochs",
+            lambda: [
+                (rises := warm_started("shrink_and_perturb", stage=2)).max(),
+                rises.loc[41:50].mean(),
+            ],
+        ),
+        (
+            r"on half of the images \(([.\d]+) and ([.\d]+)\)",
+            lambda: [
+                warm_started(method, stage=1).tail(10).mean()
+                for method in ("l2", "swr")
+            ],
+        ),
         (
             r"the head reset is ([.\d]+) above SWR",
             lambda: [gap("score", "continual-limited-mnist", "head_reset", "swr")],
@@ -220,6 +256,7 @@ PARTS = {
     "single-task-cifar10": tuple(
         f"single-task-cifar10{part}" for part in ("", "-l2", "-l2-half")
     ),
+    "warm-start-cifar10": ("warm-start-cifar10", "warm-start-cifar10-others"),
     **{name: (name, f"{name}-l2") for name in PENALTIES},
 }
 """Results that were run one after the other and are one table."""
@@ -267,6 +304,13 @@ def curve(method):
     """All epochs of a method on CIFAR-10."""
     rows = epochs_of("single-task-cifar10")
     return rows[rows["method"] == method].sort_values("epoch")
+
+
+def warm_started(method, stage):
+    """A method's test accuracy over the epochs of a phase on CIFAR-10."""
+    rows = pd.concat([epochs_of(part) for part in PARTS["warm-start-cifar10"]])
+    rows = rows[(rows["method"] == method) & (rows["stage"] == stage)]
+    return rows.set_index("epoch")["test_accuracy"].sort_index().loc[1:]
 
 
 def balancedness_at_first_and_least():
