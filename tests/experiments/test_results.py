@@ -5,14 +5,18 @@ import json
 from pathlib import Path
 import re
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
 
 from experiments.methods import METHODS
+from experiments.models import MODELS
 from experiments.reporting.collection import collect
 from experiments.reporting.published import PUBLISHED
 from experiments.reporting.ranking import ranking
+import swr_optax
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "experiments" / "results"
@@ -21,6 +25,9 @@ TABLES = {
     "README.md": ("random-labels-digits", "agent-cartpole", "single-task-cifar10"),
     "experiments/guide/agents.md": (
         *("agent-cartpole", "agent-acrobot", "agent-cartpole-shared"),
+    ),
+    "experiments/guide/guide.md": (
+        *("warm-start-resnet18-narrow", "warm-start-vit-narrow"),
     ),
     "experiments/guide/paper.md": (
         *("warm-start-mnist", "warm-start-cifar10"),
@@ -133,6 +140,24 @@ SENTENCES = {
         (
             r"and Acrobot (−\d+) and (−\d+)",
             lambda: of("agent-acrobot-plain", "end", "swr", "vanilla"),
+        ),
+    ],
+    "experiments/guide/guide.md": [
+        (
+            r"leaves (\d+) places unmet under .* `vit_narrow` leaves (\d+),",
+            lambda: [unmet("resnet18_narrow"), unmet("vit_narrow")],
+        ),
+        (
+            r"4000 images has a standard error of ([.\d]+),",
+            lambda: [(0.4 * 0.6 / 4000) ** 0.5],
+        ),
+        (
+            r"LayerNorm grows to ([.\d]+) times its norm, while",
+            lambda: largest_growths("swr_function")[:1],
+        ),
+        (
+            r"the head grows to ([.\d]+) and no other weight beyond ([.\d]+)\.",
+            lambda: largest_growths("swr_two"),
         ),
     ],
     "experiments/guide/paper.md": [
@@ -311,6 +336,27 @@ def warm_started(method, stage):
     rows = pd.concat([epochs_of(part) for part in PARTS["warm-start-cifar10"]])
     rows = rows[(rows["method"] == method) & (rows["stage"] == stage)]
     return rows.set_index("epoch")["test_accuracy"].sort_index().loc[1:]
+
+
+def largest_growths(method):
+    """Of the ViT's weights at the end of its warm start, the two that grew most."""
+    rows = epochs_of("warm-start-vit-narrow")
+    last = rows[rows["method"] == method].iloc[-1]
+    return sorted(last.filter(like="growth/").astype(float), reverse=True)[:2]
+
+
+def unmet(model):
+    """How many places of a network for CIFAR-10 a plan for the norms leaves."""
+    network, images = MODELS[model].build(10), jnp.zeros((2, 32, 32, 3))
+    stats = dict(jax.eval_shape(network.init, jax.random.key(0), images))
+    params = stats.pop("params")
+
+    def forward(params, stats, images):
+        variables = {"params": params, **stats}
+        return network.apply(variables, images, train=True, mutable=["batch_stats"])
+
+    plan = swr_optax.plan_rescaling(forward, params, images, stats=stats)
+    return len(plan.unmet)
 
 
 def balancedness_at_first_and_least():
