@@ -162,7 +162,7 @@ SENTENCES = {
     ],
     "experiments/guide/paper.md": [
         (
-            r"SWR is ([.\d]+) above the plain warm start",
+            r"it is ([.\d]+) above the plain warm start",
             lambda: [gap("score", "warm-start-cifar10")],
         ),
         (
