@@ -241,15 +241,17 @@ def differences(before: str, now: str, besides: Sequence[str] = ()) -> str:
     >>> differences('{"epochs": 100, "seeds": 5}', '{"epochs": 10, "seeds": 5}')
     'epochs 100 → 10'
     """
-    if before == now:
-        return ""
     try:
-        fields = [dict(_flat("", json.loads(text))) for text in (before, now)]
+        runs = [json.loads(text) for text in (before, now)]
+        fields = [dict(_flat("", run)) for run in runs]
+        for named in (*runs, *fields):
+            for name in (FOLLOWS, *besides):
+                named.pop(name, None)
+        first, second = (json.dumps(run, sort_keys=True) for run in runs)
     except (ValueError, AttributeError, RecursionError):
-        return "of another kind"
-    for name in (FOLLOWS, *besides):
-        for flat in fields:
-            flat.pop(name, None)
+        return "" if before == now else "of another kind"
+    if first == second:
+        return ""
     old, new = fields
     found = {
         name: f"{_short(name)} {_short(earlier)} → {_short(later)}"
@@ -259,7 +261,8 @@ def differences(before: str, now: str, besides: Sequence[str] = ()) -> str:
     if "data" in found and "none" not in (old.get("data", "none"), new.get("data")):
         found["data"] = "the data differ"  # Their digests would tell nobody more.
     # How many stages there are follows from the protocol, if that is another.
-    said = [x for name, x in found.items() if name != "stages"] or list(found.values())
+    said = [x for name, x in found.items() if name != "stages"]
+    said = said or list(found.values()) or ["of another form"]
     more = f" and {len(said) - MOST_NAMED} more" if len(said) > MOST_NAMED else ""
     return ", ".join(said[:MOST_NAMED]) + more
 
