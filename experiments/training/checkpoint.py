@@ -243,16 +243,15 @@ def differences(before: str, now: str, besides: Sequence[str] = ()) -> str:
     """
     try:
         runs = [json.loads(text) for text in (before, now)]
-        fields = [dict(_flat("", run)) for run in runs]
-        for named in (*runs, *fields):
+        for run in runs:
             for name in (FOLLOWS, *besides):
-                named.pop(name, None)
+                run.pop(name, None)
+        old, new = (dict(_flat("", run)) for run in runs)
         first, second = (json.dumps(run, sort_keys=True) for run in runs)
-    except (ValueError, AttributeError, RecursionError):
+    except (ValueError, TypeError, AttributeError, RecursionError):
         return "" if before == now else "of another kind"
     if first == second:
         return ""
-    old, new = fields
     found = {
         name: f"{_short(name)} {_short(earlier)} → {_short(later)}"
         for name in old | new

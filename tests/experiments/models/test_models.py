@@ -32,11 +32,13 @@ NORMALIZED = ["cnn_bn", "vgg16", "resnet18", "resnet18_narrow"]
 PYTORCH = [name for name in MODELS if not name.startswith("vit")]
 
 
-@functools.cache
 def slim(name):
     """A slim model's forward pass and its initial variables."""
-    model = SLIM[name]
+    return compiled(SLIM[name])
 
+
+@functools.cache  # By the model: what is the same by two names compiles once.
+def compiled(model):
     @functools.partial(jax.jit, static_argnames="train")
     def apply(params, stats, x, present=None, *, train=True):
         logits, updated = model.apply(
