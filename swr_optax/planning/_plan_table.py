@@ -10,8 +10,8 @@ from swr_optax.planning._outputs import SOLE_OUTPUT
 if TYPE_CHECKING:
     from swr_optax.planning._plan import RescalingPlan
 
-MOST_FOLLOWERS = 8
-"""How many of a layer's followers the printed table names."""
+MOST_NAMES = 8
+"""How many followers of a layer, or places of an approximation, a line names."""
 
 
 def table(plan: RescalingPlan) -> str:
@@ -26,12 +26,12 @@ def table(plan: RescalingPlan) -> str:
             if leaf is not layer or plan.exponents[i, j] != 1
         ]
         followers = _with_powers(powers)
-        more = len(followers) - MOST_FOLLOWERS
+        more = len(followers) - MOST_NAMES
         if more > 1:  # Then the strongest.
             # What differs by rounding only keeps the leaves' order.
             strongest = sorted(powers, key=lambda power: -round(abs(power[1]), 6))
             followers = _with_powers(strongest)
-            followers[MOST_FOLLOWERS:] = [f"and {more} more"]
+            followers[MOST_NAMES:] = [f"and {more} more"]
         rows.append(
             (
                 layer.name,
@@ -49,11 +49,29 @@ def table(plan: RescalingPlan) -> str:
         lines.append(f"{title} × {scale}")
     for title, words in (
         ("left alone", plan.left_alone),
-        ("approximate", plan.approximations),
+        ("approximate", _together(plan.approximations)),
         ("unmet", plan.unmet),
     ):
         lines += [f"{title}: {word}" for word in words]
     return "\n".join(lines)
+
+
+def _together(sentences: Iterable[str]) -> list[str]:
+    """Those that say the same of several values as one: ``"a, b and c meet …"``."""
+    values: dict[str, list[str]] = {}
+    for sentence in sentences:
+        value, _, what = sentence.partition(" meets ")
+        values.setdefault(what, []).append(value)
+    together = []
+    for what, names in values.items():
+        if len(names) == 1 or not what:
+            together += [f"{name} meets {what}" if what else name for name in names]
+            continue
+        more = len(names) - MOST_NAMES
+        if more > 1:
+            names[MOST_NAMES:] = [f"{more} more"]
+        together.append(f"{', '.join(names[:-1])} and {names[-1]} meet {what}")
+    return together
 
 
 def _with_powers(factors: Iterable[tuple[str, float]]) -> list[str]:

@@ -23,9 +23,7 @@ Dense_0/kernel     576×100   classifier  Dense_0/bias, Dense_1/bias
 Dense_1/kernel     100×10    classifier  Dense_1/bias
 
 output × c(BatchNorm_1/scale)·c(Dense_0/kernel)·c(Dense_1/kernel)
-approximate: Conv_0 meets the constant 1e-05 in 'add': exact up to a share \
-of about 1e-05 over the value, such as 0.001 where the value is 0.01
-approximate: Conv_1 meets the constant 1e-05 in 'add': exact up to a share \
+approximate: Conv_0 and Conv_1 meet the constant 1e-05 in 'add': exact up to a share \
 of about 1e-05 over the value, such as 0.001 where the value is 0.01"""
 
 
@@ -53,6 +51,22 @@ def test_names_the_strongest_followers_of_many():
     row = next(x for x in str(plan).splitlines() if "value/kernel[1] " in x)
     assert re.search(r"itself\^0\.606, .*, and \d+ more$", row)
     assert max(map(len, str(plan).splitlines())) < 800
+
+
+@pytest.mark.parametrize(
+    ("values", "printed"),
+    [
+        ("a", "a meets 1"),
+        ("ab", "a and b meet 1"),
+        ("abcdefghi", "a, b, c, d, e, f, g, h and i meet 1"),
+        ("abcdefghij", "a, b, c, d, e, f, g, h and 2 more meet 1"),
+    ],
+)
+def test_names_places_of_an_approximation_in_one_line(values, printed):
+    sentences = ("x with y meets 2", *(f"{value} meets 1" for value in values))
+    plan = dataclasses.replace(network("mlp").plan(), approximations=sentences)
+    expected = ["approximate: x with y meets 2", f"approximate: {printed}"]
+    assert str(plan).splitlines()[-2:] == expected
 
 
 def test_says_which_parameters_it_leaves_alone_and_why():
