@@ -277,7 +277,7 @@ def report(
 
     Args:
         runs: folders of runs, or folders that these are in (runs/)
-        out: folder for the page and its tables
+        out: folder for the page, its tables and its figures
     """
     from experiments.reporting.gathering import write_report
     from experiments.reporting.runs import find_runs

@@ -1,14 +1,16 @@
-"""The report that gathers runs: a page, and its tables as Markdown and CSV."""
+"""The report that gathers runs: a page, and beside it its tables and figures."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
+import itertools
 import json
 from pathlib import Path
 import re
 from typing import Any
 
 import jinja2
+from matplotlib.figure import Figure
 import pandas as pd
 from plotly.offline import get_plotlyjs
 
@@ -18,7 +20,7 @@ from experiments.reporting import tables
 from experiments.reporting.collection import Collection, collect
 from experiments.reporting.drawing import figures
 from experiments.reporting.drawing.curves import entries
-from experiments.reporting.drawing.plots import MOST_BANDS
+from experiments.reporting.drawing.plots import DPI, MOST_BANDS, draw
 from experiments.reporting.missing import missing
 from experiments.reporting.naming import length, score_in_words, task, title
 from experiments.reporting.ranking import FEWEST_SEEDS, ranking
@@ -31,8 +33,9 @@ TITLE = "Soft Weight Rescaling: experiments"
 def write_report(out: Path, runs: Sequence[Path]) -> list[Path]:
     """Writes the report's files and returns their paths.
 
-    They are ``report.html``, ``report.md``, ``ranking.csv`` with the rankings of all
-    settings, and ``results.csv`` with a row for each evaluation.
+    They are ``report.html``, ``report.md`` and its figures, one for each setting that
+    has data for one, ``ranking.csv`` with the rankings of all settings, and
+    ``results.csv`` with a row for each evaluation.
 
     Args:
         out: the folder to write to.
@@ -42,7 +45,14 @@ def write_report(out: Path, runs: Sequence[Path]) -> list[Path]:
         UserError: if no run can be read, or the folder not be written.
     """
     collection = collect(runs)
-    sections = [_section(*found) for found in collection.settings()]
+    sections = []
+    drawn: dict[str, Figure] = {}
+    for setting, rows in collection.settings():
+        figure = draw(rows)
+        name = "" if figure is None else _file_name(setting, drawn)
+        if figure is not None:
+            drawn[name] = figure
+        sections.append({**_section(setting, rows), "drawn": name})
     rankings = [section["ranking"].assign(**section["setting"]) for section in sections]
     ranked = pd.concat([pd.DataFrame(columns=SETTING), *rankings])
     texts = {
@@ -55,7 +65,20 @@ def write_report(out: Path, runs: Sequence[Path]) -> list[Path]:
     def writer(text: str) -> Callable[[Path], object]:
         return lambda path: path.write_text(text, encoding="utf-8")
 
-    return write_files(out, {name: writer(text) for name, text in texts.items()})
+    def saver(figure: Figure) -> Callable[[Path], object]:
+        return lambda path: figure.savefig(path, dpi=DPI)
+
+    files = {name: writer(text) for name, text in texts.items()}
+    files |= {name: saver(figure) for name, figure in drawn.items()}
+    return write_files(out, files)
+
+
+def _file_name(setting: Mapping[str, str], taken: Container[str]) -> str:
+    """A name for a setting's figure, with a number where its first words are taken."""
+    words = "-".join(setting[n] for n in ("protocol", "dataset", "model"))
+    name = re.sub("[^a-z0-9]+", "-", words.lower()).strip("-")
+    numbered = (f"{name}-{i}.png" for i in itertools.count(2))
+    return next(n for n in itertools.chain([f"{name}.png"], numbered) if n not in taken)
 
 
 def _section(setting: dict[str, str], rows: pd.DataFrame) -> dict[str, Any]:

@@ -95,13 +95,9 @@ def write_run(
 
 def _draw(path: Path) -> None:
     """The figure of the run beside it."""
-    rows = collect([path.parent]).rows
-    figure = plots.draw(rows)
+    figure = plots.draw(collect([path.parent]).rows)
     if figure is not None:
-        protocol, dataset, model = rows[["protocol", "dataset", "model"]].iloc[0]
-        heading = plots.plain(f"{title(protocol)}: {dataset}, {model}")
-        figure.suptitle(heading, fontsize=11)
-        figure.savefig(path, dpi=160)
+        figure.savefig(path, dpi=plots.DPI)
 
 
 def _with_coefficients(

@@ -1,4 +1,4 @@
-"""The figure that a run leaves in its folder; None without data for one."""
+"""The figure of a run, or of several together; None without data for one."""
 
 from __future__ import annotations
 
@@ -22,10 +22,20 @@ from experiments.reporting.drawing.curves import (
     limits,
     styles,
 )
-from experiments.reporting.naming import ENTRY, has_tasks, measure, metric, task
+from experiments.reporting.naming import (
+    ENTRY,
+    has_tasks,
+    measure,
+    metric,
+    task,
+    title,
+)
 
 SIZE = (8.6, 4.2)
 """Of a figure, in inches."""
+
+DPI = 160
+"""Of a figure's file, in points an inch."""
 
 MOST_BANDS = 8
 """More bands than this hide each other."""
@@ -34,18 +44,24 @@ _DASHES = {"solid": "-", "dot": ":", "dash": "--", "dashdot": "-."}
 
 
 def draw(rows: pd.DataFrame) -> Figure | None:
-    """The figure that fits a run's protocol.
+    """The figure that fits a protocol, under a heading that says what was run.
 
     Args:
-        rows: of a run, with the name of each entry.
+        rows: of one setting, with the name of each entry.
     """
     if rows.empty:
         return None
-    protocol = rows["protocol"].iloc[0]
+    protocol, dataset, model = rows[["protocol", "dataset", "model"]].iloc[0]
     if protocol == "proportionality":
-        return proportionality(rows)
-    beside = {"balancedness": ["balancedness"], AGENT: ["entropy"]}
-    return learning_curves(rows, [*beside.get(protocol, []), metric(protocol)])
+        figure = proportionality(rows)
+    else:
+        beside = {"balancedness": ["balancedness"], AGENT: ["entropy"]}
+        columns = [*beside.get(protocol, []), metric(protocol)]
+        figure = learning_curves(rows, columns)
+    if figure is not None:
+        heading = plain(f"{title(protocol)}: {dataset}, {model}")
+        figure.suptitle(heading, fontsize=11)
+    return figure
 
 
 def learning_curves(rows: pd.DataFrame, columns: Sequence[str]) -> Figure | None:

@@ -9,13 +9,13 @@ import shutil
 import subprocess
 
 from markdown_it import MarkdownIt
+from markdown_it.common.utils import unescapeAll
 import pandas as pd
 from plotly.offline import get_plotlyjs
 import pytest
 
 from experiments.errors import UserError
 from experiments.reporting.collection import collect
-from experiments.reporting.drawing import plots
 from experiments.reporting.gathering import write_report
 from experiments.reporting.naming import KNOWN, title
 from experiments.reporting.ranking import ranking
@@ -25,8 +25,9 @@ HOSTILE = (
     '<script>alert("x")</script> & $x$ | </style> "quoted" *f* [d](e) `g` \\ {{ 7*7 }}'
 )
 VOID = {"meta", "link", "img", "br", "hr", "input"}
-FILES = ["ranking.csv", "report.html", "report.md", "results.csv"]
 PROTOCOLS = [*KNOWN[:1], *KNOWN[5:]]  # Of streams, that of accuracy and that of errors.
+DRAWN = [f"{protocol}-i-data-i-mlp.png" for protocol in PROTOCOLS]
+FILES = {"ranking.csv", "report.html", "report.md", "results.csv", *DRAWN}
 
 
 class Page(HTMLParser):
@@ -96,7 +97,27 @@ def page(text):
 
 
 def test_it_leaves_its_files(report):
-    assert sorted(path.name for path in report.iterdir()) == FILES
+    assert {path.name for path in report.iterdir()} == FILES
+
+
+def test_each_setting_has_a_figure_of_its_own(write_folder, tmp_path):
+    """And what has nothing to draw has none: here a run without any test accuracy."""
+    folders = [write_folder(tmp_path / f"{n}", batch_size=n) for n in (1, 2, 3)]
+    folders.append(write_folder(tmp_path / "4", dataset="!"))
+    metrics = pd.read_csv(folders[1] / "metrics.csv").assign(test_accuracy="")
+    metrics.to_csv(folders[1] / "metrics.csv", index=False)
+    written = write_report(tmp_path / "out", folders)
+    assert all(path.exists() for path in written)
+    names = [
+        "single-task-mlp.png",
+        "single-task-mnist-mlp.png",
+        "single-task-mnist-mlp-2.png",
+    ]
+    assert [path.name for path in written[4:]] == names
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert re.findall(r"\n\n!\[.*\]\((.*)\)\n\n", text) == names
+    settings = [setting for setting, _ in collect(folders).settings()]
+    assert [s["batch_size"] for s in settings] == ["", "1", "2", "3"]
 
 
 def test_it_is_one_well_formed_page(page, text):
@@ -173,7 +194,11 @@ def test_markdown_keeps_its_shape_and_words(report):
     assert "html_block" not in kinds
     inline = [token for token in tokens if token.type == "inline"]
     plain = {child.type for token in inline for child in token.children}
-    assert plain <= {"text", "text_special", "strong_open", "strong_close"}
+    assert plain <= {"text", "text_special", "strong_open", "strong_close", "image"}
+    images = [c for t in inline for c in t.children if c.type == "image"]
+    assert [image.attrs["src"] for image in images] == DRAWN
+    headings = [f"{title(protocol)}: <i>data</i>, mlp" for protocol in PROTOCOLS]
+    assert [unescapeAll(image.content) for image in images] == headings
     words = ["".join(child.content for child in t.children) for t in inline]
     assert HOSTILE in words
     assert "What is missing" in words
@@ -239,8 +264,6 @@ def test_strange_numbers_stop_nothing(write_folder, tmp_path, protocol, value):
         text = json.dumps(config | {"batch_size": place})
         (folders[-1] / "config.json").write_text(text)
     write_report(tmp_path / "out", folders)
-    for _, rows in collect(folders).settings():
-        plots.draw(rows)
 
 
 def test_mistakes_are_named(write_folder, tmp_path):

@@ -106,6 +106,8 @@ def test_nothing_is_drawn_from_nothing(write_folder, tmp_path):
 
 def test_names_are_no_mathematics_and_not_hidden(write_folder, tmp_path):
     names = ["_hidden", r"$\frac{x$", "<b>&", "-->"]
-    figure = plots.draw(rows_of(write_folder(tmp_path / "run", methods=names)))
+    fields = {"methods": names, "dataset": "$a$"}
+    figure = plots.draw(rows_of(write_folder(tmp_path / "run", **fields)))
     figure.savefig(io.BytesIO())
     assert len(named(figure.axes[0])) == len(names)
+    assert figure.get_suptitle() == r"Single task: \$a\$, mlp"
