@@ -19,6 +19,9 @@ WIDE = 80
 EVERY = 300.0
 """Seconds between two lines of a log that say how far a run has come."""
 
+FROM_CHECKPOINT = 10.0
+"""Seconds in which all that a run that goes on has done before is counted at once."""
+
 
 class Log:
     """Says in lines how far a run has come, where a bar would be a flood.
@@ -43,6 +46,7 @@ class Log:
         self._now = now
         self._done = self._done_before = 0
         self._before = now()
+        self._first: float | None = None
 
     def say(self, text: str) -> None:
         """A line of its own."""
@@ -53,8 +57,12 @@ class Log:
         """Notes that so many more are done; at most one caller at a time."""
         self._done += done
         now = self._now()
-        # The rate is the latest: what a run that goes on takes from its checkpoint
-        # comes all at once.
+        if self._first is None:
+            self._first = now
+        if now - self._first <= FROM_CHECKPOINT:  # This says nothing of the rate.
+            self._before, self._done_before = now, self._done
+            return
+        # The rate is the latest: later stages may take longer.
         passed, came = now - self._before, self._done - self._done_before
         if passed < EVERY or not came or self._done >= self._total:
             return

@@ -64,22 +64,27 @@ def logged(*ticks, total=1000):
 
 
 def test_a_log_says_now_and_then_what_is_left():
-    # Ten in 100 s: the 970 that are left after 300 s take 9700 s.
+    # Ten in 100 s: the 960 that are left after 400 s take 9600 s.
     lines = logged(*[(100, 10)] * 7)
     assert lines == [
-        "30 of 1000 epochs, about 2 h 42 min left",
-        "60 of 1000 epochs, about 2 h 37 min left",
+        "40 of 1000 epochs, about 2 h 40 min left",
+        "70 of 1000 epochs, about 2 h 35 min left",
     ]
     assert logged((EVERY / 2, 1), (EVERY / 3, 1)) == []
     assert logged((2 * EVERY, 0)) == []
 
 
 def test_it_goes_by_the_latest_rate():
-    """A run that goes on has much at once."""
-    lines = logged((1, 900), (EVERY, 1), (EVERY, 50))
-    assert lines[1] == "951 of 1000 epochs, about 5 min left"
+    lines = logged((1, 100), (EVERY, 1), (EVERY, 50))
+    assert lines[1] == "151 of 1000 epochs, about 1 h 25 min left"
+
+
+def test_what_a_checkpoint_has_says_nothing_of_the_rate():
+    """It comes at once, and of several methods or lanes one after the other."""
+    lines = logged((30, 200), (1, 200), (2, 50), (EVERY, 10))
+    assert lines == ["460 of 1000 epochs, about 4 h 30 min left"]
 
 
 def test_at_the_end_nothing_is_left_to_say():
     assert logged((2 * EVERY, 1000)) == []
-    assert logged((2 * EVERY, 999)) == ["999 of 1000 epochs, about 1 min left"]
+    assert logged((1, 1), (2 * EVERY, 998)) == ["999 of 1000 epochs, about 1 min left"]
