@@ -48,11 +48,12 @@ def write_report(out: Path, runs: Sequence[Path]) -> list[Path]:
     sections = []
     drawn: dict[str, Figure] = {}
     for setting, rows in collection.settings():
+        section = _section(setting, rows)
         figure = draw(rows)
-        name = "" if figure is None else _file_name(setting, drawn)
         if figure is not None:
+            section["drawn"] = name = _file_name(setting, drawn)
             drawn[name] = figure
-        sections.append({**_section(setting, rows), "drawn": name})
+        sections.append(section)
     rankings = [section["ranking"].assign(**section["setting"]) for section in sections]
     ranked = pd.concat([pd.DataFrame(columns=SETTING), *rankings])
     texts = {
@@ -74,7 +75,7 @@ def write_report(out: Path, runs: Sequence[Path]) -> list[Path]:
 
 
 def _file_name(setting: Mapping[str, str], taken: Container[str]) -> str:
-    """A name for a setting's figure, with a number where its first words are taken."""
+    """A name for a setting's figure; numbers tell settings of the same words apart."""
     words = "-".join(setting[n] for n in ("protocol", "dataset", "model"))
     name = re.sub("[^a-z0-9]+", "-", words.lower()).strip("-")
     numbered = (f"{name}-{i}.png" for i in itertools.count(2))
@@ -98,6 +99,7 @@ def _section(setting: dict[str, str], rows: pd.DataFrame) -> dict[str, Any]:
         "heading": f"{title(protocol)}: {setting['dataset']}, {setting['model']}",
         "size": ", ".join(filter(None, size)),
         "verdict": verdict(rows),
+        "drawn": "",
         "unfinished": [
             first["name"]
             for first, drawn in entries(rows)
