@@ -29,7 +29,8 @@ TABLES = {
     "experiments/guide/paper.md": (
         *("warm-start-mnist", "warm-start-cifar10"),
         *("continual-full-mnist", "continual-limited-mnist"),
-        *("single-task-mnist", "single-task-decay-mnist", "balancedness-cifar10"),
+        *("single-task-mnist", "single-task-decay-mnist"),
+        *("single-task-decay-cifar10", "balancedness-cifar10"),
     ),
     "experiments/guide/remedies.md": (
         *("random-labels-digits", "permuted-inputs-digits"),
@@ -89,6 +90,14 @@ SENTENCES = {
         (
             r"and plain Adam ([.\d]+), which from scratch has ([.\d]+)",
             lambda: [*of("warm-start-cifar10", "score", "vanilla"), from_scratch()],
+        ),
+        (
+            r"falls twice, SWR has ([.\d]+) if .* reference norms, and ([.\d]+) if not",
+            lambda: of("single-task-decay-cifar10", "score", "swr_reinit", "swr"),
+        ),
+        (
+            r"if not; L2 has ([.\d]+), plain Adam ([.\d]+)\.",
+            lambda: of("single-task-decay-cifar10", "score", "l2", "vanilla"),
         ),
     ],
     "experiments/guide/agents.md": [
@@ -193,6 +202,28 @@ SENTENCES = {
             lambda: balancedness_at_first_and_least(),
         ),
         (
+            r"comes to ([.\d]+) right after the first fall, and then loses ([.\d]+)",
+            lambda: lost_behind_the_fall(),
+        ),
+        (
+            r"back to a growth of ([.\d]+); with",
+            lambda: of("single-task-decay-cifar10", "weight_growth", "swr"),
+        ),
+        (
+            r"SWR \+ re-init, level in the paper, are ([.\d]+) apart, since L2 is",
+            lambda: [gap("score", "single-task-decay-cifar10", "swr_reinit", "l2")],
+        ),
+        (
+            r"since L2 is ([.\d]+) below the paper's figure and SWR",
+            lambda: [
+                -np.diff(measured("single-task-decay-cifar10").loc["l2", FINAL])[0]
+            ],
+        ),
+        (
+            r"with half of it the single task above is ([.\d]+) better",
+            lambda: [np.subtract(*of("single-task-cifar10", "test", "l2"))],
+        ),
+        (
             r"from a growth of ([.\d]+) to ([.\d]+),",
             lambda: [
                 *of("single-task-mnist", "weight_growth", "swr"),
@@ -236,6 +267,9 @@ SENTENCES = {
 SCALED = ("swr_function", "swr")
 """SWR with the value kept, and with both scaled."""
 
+FINAL = ["paper", "test"]
+"""Final test accuracy, in the paper and here."""
+
 SPREADS = (("test", "test_deviation"), ("score", "deviation"), ("score", "half"))
 
 OTHERWISE = {
@@ -274,6 +308,9 @@ PENALTIES = (
 PARTS = {
     "single-task-cifar10": tuple(
         f"single-task-cifar10{part}" for part in ("", "-l2", "-l2-half")
+    ),
+    "single-task-decay-cifar10": (
+        *("single-task-decay-cifar10", "single-task-decay-cifar10-swr"),
     ),
     "warm-start-cifar10": ("warm-start-cifar10", "warm-start-cifar10-others"),
     **{name: (name, f"{name}-l2") for name in PENALTIES},
@@ -335,6 +372,14 @@ def warm_started(method, stage):
     rows = pd.concat([epochs_of(part) for part in PARTS["warm-start-cifar10"]])
     rows = rows[(rows["method"] == method) & (rows["stage"] == stage)]
     return rows.set_index("epoch")["test_accuracy"].sort_index().loc[1:]
+
+
+def lost_behind_the_fall():
+    """The best of SWR with unchanged norms on CIFAR-10, and what is lost then."""
+    rows = epochs_of("single-task-decay-cifar10-swr")
+    rows = rows[rows["method"] == "swr"].set_index("epoch")["test_accuracy"]
+    assert rows.idxmax() == 101  # The first epoch with the lower rate.
+    return [rows.max(), rows.max() - rows.sort_index().tail(10).mean()]
 
 
 def largest_growths(method):
