@@ -3,6 +3,7 @@
 import dataclasses
 import os
 from pathlib import Path
+import shutil
 import signal
 import subprocess
 import sys
@@ -225,9 +226,10 @@ def test_a_sweep_as_a_user_types_it(address, environment, tmp_path):
 
 def test_killed_and_stopped_it_goes_on(address, environment, tmp_path):
     """Here at last, with the table that it would have had."""
+    pytest.importorskip("tensorboardX")  # Its files tell that something is done.
     words = ["stream", "--tasks", "150", "--epochs", "1", "--train-images", "64"]
     words += ["--methods", "swr", "--seeds", "2"]
-    there = ("--cluster", address, "--out", "there")
+    there = ("--cluster", address, "--out", "there", "--tensorboard")
     where = {"cwd": tmp_path, "env": environment}
 
     def waits(for_what, process=None):
@@ -239,6 +241,7 @@ def test_killed_and_stopped_it_goes_on(address, environment, tmp_path):
 
     for number, status in ((signal.SIGKILL, -9), (signal.SIGTERM, 143)):
         waits(lambda: not workers())  # Of the one before.
+        shutil.rmtree(tmp_path / "there" / "tensorboard", ignore_errors=True)
         with subprocess.Popen(
             [sys.executable, "-m", "experiments", *words, *there],
             **where,
@@ -246,8 +249,7 @@ def test_killed_and_stopped_it_goes_on(address, environment, tmp_path):
             stderr=subprocess.PIPE,
             text=True,
         ) as process:
-            waits(workers, process)
-            time.sleep(1)
+            waits(lambda: any(tmp_path.glob("there/tensorboard/*/*/events*")), process)
             process.send_signal(number)
             _, errors = process.communicate(timeout=60)
         assert process.returncode == status, errors
