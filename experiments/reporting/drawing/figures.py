@@ -62,7 +62,9 @@ def curves(rows: pd.DataFrame) -> dict[str, Any] | None:
         ``deviation`` for each window.
     """
     protocol = rows["protocol"].iloc[0]
-    layers = [str(name) for name in rows if str(name).startswith("growth/")]
+    # Of this setting: most columns are layers of other networks.
+    measured = rows.columns[rows.notna().any()]
+    layers = [str(name) for name in measured if str(name).startswith("growth/")]
     labels = METRICS | {metric(protocol): measure(protocol)}
     labels |= {name: name.replace("growth/", "growth of ") for name in layers}
     lines = []
