@@ -35,7 +35,7 @@ SIZE = (8.6, 4.2)
 """Of a figure, in inches."""
 
 DPI = 160
-"""Of a figure's file, in points an inch."""
+"""Of a figure's file, in dots per inch."""
 
 MOST_BANDS = 8
 """More bands than this hide each other."""
