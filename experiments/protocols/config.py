@@ -105,8 +105,10 @@ class Config(Comparison):
         if SOURCES[self.dataset].classes < 2:
             raise UserError(f"{self.dataset!r} has no classes: choose another data set")
         if self.decay:
+            falling = f"{self.protocol}-decay"
             raise UserError(
                 f"{self.protocol} has its own learning rates: leave decay out"
+                + (f", or use the protocol {falling}" if falling in PROTOCOLS else "")
             )
         if self.tasks is not None:
             raise UserError(f"{self.protocol} has stages and no tasks: leave tasks out")

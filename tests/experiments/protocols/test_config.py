@@ -148,6 +148,11 @@ def of(method, value, **fields):
         ),
         ({**STREAM, "methods": ("scratch",)}, "method 'scratch' belongs to warm-start"),
         ({"decay": True}, "warm-start has its own learning rates: leave decay out"),
+        (
+            {"protocol": "single-task", "decay": True},
+            "single-task has its own learning rates: leave decay out, or use the"
+            " protocol single-task-decay",
+        ),
         ({**STREAM, "optimizer": "adamw"}, "unknown optimizer 'adamw': choose from"),
         (
             {**STREAM, "learning_rates": {"vanilla": 0.0}},
