@@ -22,7 +22,7 @@ from experiments.reporting.drawing import figures
 from experiments.reporting.drawing.curves import entries
 from experiments.reporting.drawing.plots import DPI, MOST_BANDS, draw
 from experiments.reporting.missing import missing
-from experiments.reporting.naming import length, score_in_words, task, title
+from experiments.reporting.naming import heading, length, score_in_words, task
 from experiments.reporting.ranking import FEWEST_SEEDS, ranking
 from experiments.reporting.runs import SETTING
 from experiments.reporting.verdict import verdict
@@ -84,7 +84,8 @@ def _file_name(setting: Mapping[str, str], taken: Container[str]) -> str:
 
 def _section(setting: dict[str, str], rows: pd.DataFrame) -> dict[str, Any]:
     """All that there is to say of one setting."""
-    protocol, tasks, batch = (setting[n] for n in ("protocol", "tasks", "batch_size"))
+    protocol, dataset, model = (setting[n] for n in ("protocol", "dataset", "model"))
+    tasks, batch = setting["tasks"], setting["batch_size"]
     size = [
         f"profile {setting['profile']}",
         f"{tasks} {task(protocol)}s" if tasks else "",
@@ -96,7 +97,7 @@ def _section(setting: dict[str, str], rows: pd.DataFrame) -> dict[str, Any]:
     ]
     section: dict[str, Any] = {
         "setting": setting,
-        "heading": f"{title(protocol)}: {setting['dataset']}, {setting['model']}",
+        "heading": heading(protocol, dataset, model),
         "size": ", ".join(filter(None, size)),
         "verdict": verdict(rows),
         "drawn": "",

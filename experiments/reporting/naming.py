@@ -43,6 +43,16 @@ def title(protocol: str) -> str:
     return (STREAMS if protocol in STREAMS else PROTOCOLS)[protocol].title
 
 
+def heading(protocol: str, dataset: str, model: str) -> str:
+    """What stands above all that was run of a protocol on the same data.
+
+    Example:
+        >>> heading("single-task", "cifar10", "cnn")
+        'Single task: cifar10, cnn'
+    """
+    return f"{title(protocol)}: {dataset}, {model}"
+
+
 def label(method: str) -> str:
     """A method's name in tables and figures: its own if it is unknown."""
     return METHODS[method].label if method in METHODS else method

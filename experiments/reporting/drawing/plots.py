@@ -25,10 +25,10 @@ from experiments.reporting.drawing.curves import (
 from experiments.reporting.naming import (
     ENTRY,
     has_tasks,
+    heading,
     measure,
     metric,
     task,
-    title,
 )
 
 SIZE = (8.6, 4.2)
@@ -59,8 +59,7 @@ def draw(rows: pd.DataFrame) -> Figure | None:
         columns = [*beside.get(protocol, []), metric(protocol)]
         figure = learning_curves(rows, columns)
     if figure is not None:
-        heading = plain(f"{title(protocol)}: {dataset}, {model}")
-        figure.suptitle(heading, fontsize=11)
+        figure.suptitle(plain(heading(protocol, dataset, model)), fontsize=11)
     return figure
 
 
