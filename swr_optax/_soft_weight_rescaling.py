@@ -19,8 +19,8 @@ from swr_optax._norms import AxisName, Place, norms_of_weights, rows_of, widened
 from swr_optax._updates import changes_of
 from swr_optax.planning import RescalingPlan
 from swr_optax.planning._arguments import array_leaves, check_plan
-from swr_optax.planning._paths import is_masked
 from swr_optax.planning._rescale import leaf_log_scalers
+from swr_optax.planning.plan._paths import is_masked
 
 Coefficient: TypeAlias = jax.typing.ArrayLike | optax.Schedule
 """A number from 0 to 1, or a schedule: a function from step to such a number."""

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import optax
 
 from swr_optax._norms import Place
-from swr_optax.planning._paths import is_masked, named_leaves
-from swr_optax.planning._shown import listed
+from swr_optax.planning.plan._paths import is_masked, named_leaves
+from swr_optax.planning.plan._shown import listed
 
 
 def changes_of(

@@ -118,7 +118,7 @@ def test_its_types_are_seen_from_outside(installed, tmp_path):
     python = installed.parents[2] / "bin" / "python"
     words = ("--cache-dir", tmp_path / "cache", "--python-executable", python)
     output = run("-m", "mypy", *words, "program.py", cwd=tmp_path).stdout
-    assert 'Revealed type is "swr_optax.planning._plan.RescalingPlan"' in output
+    assert 'Revealed type is "swr_optax.planning.plan._plan.RescalingPlan"' in output
     assert 'has incompatible type "int"; expected "str"' in output
     assert 'Revealed type is "dict[str, float]"' in output.replace("builtins.", "")
     assert "Found 1 error" in output  # And none about a package without types.

@@ -10,7 +10,6 @@ import jax
 from jax.extend import core
 import numpy as np
 
-from swr_optax.planning._paths import named_leaves
 from swr_optax.planning.degrees import (
     INNER,
     Known,
@@ -20,6 +19,7 @@ from swr_optax.planning.degrees import (
     walk_network,
     whole,
 )
+from swr_optax.planning.plan._paths import named_leaves
 
 LETTERS = string.ascii_lowercase.replace("x", "")
 """Names for what equations compute; x is the network's input."""

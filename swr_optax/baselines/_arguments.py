@@ -12,7 +12,7 @@ import optax
 
 from swr_optax._soft_weight_rescaling import check_scalar
 from swr_optax._updates import other_structure
-from swr_optax.planning._paths import is_masked, named_leaves
+from swr_optax.planning.plan._paths import is_masked, named_leaves
 
 Scalar: TypeAlias = jax.typing.ArrayLike | optax.Schedule
 """A number, traced or not, or a schedule: a function from step to such a number."""

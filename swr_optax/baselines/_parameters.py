@@ -10,7 +10,7 @@ import numpy as np
 import optax
 
 from swr_optax.planning import RescalingPlan
-from swr_optax.planning._paths import is_masked
+from swr_optax.planning.plan._paths import is_masked
 
 
 def map_parameters(

@@ -8,8 +8,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from swr_optax.planning._paths import is_masked, named_leaves
-from swr_optax.planning._plan import RescalingPlan
+from swr_optax.planning.plan import RescalingPlan
+from swr_optax.planning.plan._paths import is_masked, named_leaves
 
 
 def check_plan(plan: Any, name: str = "plan") -> None:

@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from swr_optax.planning._arguments import array_leaves, check_function, check_plan
-from swr_optax.planning._outputs import output_names
-from swr_optax.planning._plan import RescalingPlan
 from swr_optax.planning._rescale import leaf_log_scalers, rescale, scaled
-from swr_optax.planning._shown import shown
+from swr_optax.planning.plan import RescalingPlan
+from swr_optax.planning.plan._outputs import output_names
+from swr_optax.planning.plan._shown import shown
 
 
 class Check(NamedTuple):

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 
-Priority = Literal["norms", "function"]
+from swr_optax.planning.plan import Priority
 
 TOLERANCE = 1e-9
 """Singular values up to this count as zero: sums of a few small fractions, in rows

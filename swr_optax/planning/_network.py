@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import jax
 from jax.extend import core
 
-from swr_optax.planning._leaf import check_inexact
-from swr_optax.planning._outputs import output_names
-from swr_optax.planning._paths import SEPARATOR, named_leaves
+from swr_optax.planning.plan._leaf import check_inexact
+from swr_optax.planning.plan._outputs import output_names
+from swr_optax.planning.plan._paths import SEPARATOR, named_leaves
 
 
 class Network(NamedTuple):

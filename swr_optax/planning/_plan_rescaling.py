@@ -16,10 +16,8 @@ from swr_optax.planning._arguments import (
     check_path_functions,
     group_named,
 )
-from swr_optax.planning._constraints import Priority, solve_exponents, without_noise
-from swr_optax.planning._leaf import Leaf, leaf_slices
+from swr_optax.planning._constraints import solve_exponents, without_noise
 from swr_optax.planning._network import Network, trace
-from swr_optax.planning._plan import RescalingPlan
 from swr_optax.planning.degrees import (
     Known,
     LayerAxes,
@@ -30,6 +28,8 @@ from swr_optax.planning.degrees import (
     walk_network,
     whole,
 )
+from swr_optax.planning.plan import Priority, RescalingPlan
+from swr_optax.planning.plan._leaf import Leaf, leaf_slices
 from swr_optax.planning.units import Program, find_units
 
 UNMET = 1e-6

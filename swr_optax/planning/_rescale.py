@@ -11,8 +11,8 @@ import numpy as np
 
 from swr_optax._tree import Tree
 from swr_optax.planning._arguments import array_leaves, check_plan
-from swr_optax.planning._paths import is_masked
-from swr_optax.planning._plan import RescalingPlan
+from swr_optax.planning.plan import RescalingPlan
+from swr_optax.planning.plan._paths import is_masked
 
 SUMMED_UP_TO = 2**10
 """Entries of a matrix whose product with a vector is one kernel with what uses it."""

@@ -9,12 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from swr_optax.planning._arguments import check_path_functions, group_named
-from swr_optax.planning._leaf import Leaf, check_inexact
-from swr_optax.planning._outputs import SOLE_OUTPUT
-from swr_optax.planning._paths import named_leaves
-from swr_optax.planning._plan import RescalingPlan
-from swr_optax.planning._shown import listed
 from swr_optax.planning.degrees import Role
+from swr_optax.planning.plan import RescalingPlan
+from swr_optax.planning.plan._leaf import Leaf, check_inexact
+from swr_optax.planning.plan._outputs import SOLE_OUTPUT
+from swr_optax.planning.plan._paths import named_leaves
+from swr_optax.planning.plan._shown import listed
 
 
 class SequentialLayer(NamedTuple):

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 
 from swr_optax.planning._arguments import check_function, check_plan
 from swr_optax.planning._network import Network, trace
-from swr_optax.planning._plan import RescalingPlan
-from swr_optax.planning.units import FoundUnits, Program, Spot, Units, find_units
+from swr_optax.planning.plan import RescalingPlan, Units
+from swr_optax.planning.units import FoundUnits, Program, Spot, find_units
 
 
 def with_activations(

@@ -15,7 +15,7 @@ from swr_optax.baselines._arguments import check_alike, check_number
 from swr_optax.baselines._matrices import kernel_axes_of
 from swr_optax.planning import Leaf, RescalingPlan
 from swr_optax.planning._arguments import check_plan
-from swr_optax.planning._paths import is_masked
+from swr_optax.planning.plan._paths import is_masked
 
 
 def dash(

@@ -12,7 +12,7 @@ from swr_optax._tree import Tree
 from swr_optax.baselines._arguments import check_alike
 from swr_optax.planning import RescalingPlan
 from swr_optax.planning._arguments import check_plan
-from swr_optax.planning._paths import is_masked
+from swr_optax.planning.plan._paths import is_masked
 
 
 def reset_head(params: Tree, initial_params: Tree, plan: RescalingPlan) -> Tree:

@@ -15,7 +15,7 @@ from swr_optax.baselines._arguments import (
     check_params,
     zero_count,
 )
-from swr_optax.planning._paths import is_masked
+from swr_optax.planning.plan._paths import is_masked
 
 
 class HareAndTortoiseState(NamedTuple):

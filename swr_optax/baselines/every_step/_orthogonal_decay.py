@@ -18,7 +18,7 @@ from swr_optax.baselines._arguments import (
 from swr_optax.baselines._matrices import matrices_of, product
 from swr_optax.planning import RescalingPlan
 from swr_optax.planning._arguments import check_plan
-from swr_optax.planning._paths import is_masked
+from swr_optax.planning.plan._paths import is_masked
 
 
 class OrthogonalDecayState(NamedTuple):

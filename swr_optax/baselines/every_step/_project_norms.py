@@ -16,8 +16,8 @@ from swr_optax.baselines._arguments import check_interval, check_params, zero_co
 from swr_optax.baselines._parameters import map_parameters
 from swr_optax.planning import Leaf, RescalingPlan
 from swr_optax.planning._arguments import check_plan
-from swr_optax.planning._paths import is_masked
 from swr_optax.planning._rescale import factor_of
+from swr_optax.planning.plan._paths import is_masked
 
 
 class ProjectNormsState(NamedTuple):

@@ -27,8 +27,8 @@ from swr_optax.baselines._parameters import (
 )
 from swr_optax.planning import RescalingPlan
 from swr_optax.planning._arguments import check_plan
-from swr_optax.planning._paths import is_masked
 from swr_optax.planning._rescale import factor_of
+from swr_optax.planning.plan._paths import is_masked
 
 
 class SpectralRegularizationState(NamedTuple):

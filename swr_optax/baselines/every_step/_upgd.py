@@ -17,7 +17,7 @@ from swr_optax.baselines._arguments import (
     value_at,
     zero_count,
 )
-from swr_optax.planning._paths import is_masked
+from swr_optax.planning.plan._paths import is_masked
 
 
 class UPGDState(NamedTuple):

@@ -23,7 +23,7 @@ from swr_optax.baselines.units._resetting import (
 )
 from swr_optax.planning import RescalingPlan, Units
 from swr_optax.planning._arguments import check_function, check_plan
-from swr_optax.planning._paths import is_masked
+from swr_optax.planning.plan._paths import is_masked
 
 
 class ContinualBackpropState(NamedTuple):

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from swr_optax.planning import RescalingPlan, UnitSlices
-from swr_optax.planning._paths import is_masked
+from swr_optax.planning.plan._paths import is_masked
 
 
 class Step(NamedTuple):

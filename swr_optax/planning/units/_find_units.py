@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 from jax.extend import core
 import numpy as np
 
-from swr_optax.planning._leaf import Leaf
 from swr_optax.planning.degrees import (
     CALLS,
     IDENTITIES,
@@ -19,6 +18,7 @@ from swr_optax.planning.degrees import (
     UNKNOWN,
     shape_of,
 )
+from swr_optax.planning.plan import Leaf, Units, UnitSlices
 from swr_optax.planning.units._program import Program, Step
 from swr_optax.planning.units._spots import (
     Mixed,
@@ -29,7 +29,6 @@ from swr_optax.planning.units._spots import (
     partner,
     whole_axis,
 )
-from swr_optax.planning.units._units import Units, UnitSlices
 
 NONLINEAR = frozenset(
     ["abs", "clamp", "max", "min", "select_n"]

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from swr_optax.planning._constraints import Priority
-from swr_optax.planning._leaf import Leaf
-from swr_optax.planning._shown import shown
-from swr_optax.planning.units._units import Units, UnitSlices
+from swr_optax.planning.plan._leaf import Leaf
+from swr_optax.planning.plan._priority import Priority
+from swr_optax.planning.plan._shown import shown
+from swr_optax.planning.plan._units import Units, UnitSlices
 
 LARGEST_EXPONENT = 1e6
 """Of a product of a million factors; more would be a mistake, and could overflow."""

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from swr_optax.planning._paths import named_leaves
+from swr_optax.planning.plan._paths import named_leaves
 
 SOLE_OUTPUT = "output"
 """Name of the output of a network that returns one array."""

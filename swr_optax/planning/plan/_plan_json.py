@@ -10,17 +10,17 @@ from typing import Any, TypeVar, get_args
 
 import numpy as np
 
-from swr_optax.planning._consistency import (
+from swr_optax.planning.degrees import Role
+from swr_optax.planning.plan._consistency import (
     LARGEST_EXPONENT,
     check_exponents,
     check_leaves,
     check_units,
 )
-from swr_optax.planning._constraints import Priority
-from swr_optax.planning._leaf import Leaf
-from swr_optax.planning._shown import listed, shown
-from swr_optax.planning.degrees import Role
-from swr_optax.planning.units._units import Units, UnitSlices
+from swr_optax.planning.plan._leaf import Leaf
+from swr_optax.planning.plan._priority import Priority
+from swr_optax.planning.plan._shown import listed, shown
+from swr_optax.planning.plan._units import Units, UnitSlices
 
 T = TypeVar("T")
 

@@ -8,11 +8,11 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from swr_optax.planning import _paths, _plan_json, _plan_table
-from swr_optax.planning._constraints import Priority
-from swr_optax.planning._leaf import Leaf, check_inexact
-from swr_optax.planning._shown import listed
-from swr_optax.planning.units._units import Units
+from swr_optax.planning.plan import _paths, _plan_json, _plan_table
+from swr_optax.planning.plan._leaf import Leaf, check_inexact
+from swr_optax.planning.plan._priority import Priority
+from swr_optax.planning.plan._shown import listed
+from swr_optax.planning.plan._units import Units
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from swr_optax.planning._outputs import SOLE_OUTPUT
+from swr_optax.planning.plan._outputs import SOLE_OUTPUT
 
 if TYPE_CHECKING:
-    from swr_optax.planning._plan import RescalingPlan
+    from swr_optax.planning.plan._plan import RescalingPlan
 
 MOST_NAMES = 8
 """How many followers of a layer, or places of an approximation, a line names."""

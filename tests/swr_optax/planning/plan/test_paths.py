@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import pytest
 
 import swr_optax
-from swr_optax.planning._paths import named_leaves
+from swr_optax.planning.plan._paths import named_leaves
 
 
 def paths(tree):
