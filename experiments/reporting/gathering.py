@@ -56,9 +56,10 @@ def write_report(out: Path, runs: Sequence[Path]) -> list[Path]:
         sections.append(section)
     rankings = [section["ranking"].assign(**section["setting"]) for section in sections]
     ranked = pd.concat([pd.DataFrame(columns=SETTING), *rankings])
+    told = _told(collection, sections)
     texts = {
-        "report.html": _page(collection, sections),
-        "report.md": _markdown(collection, sections),
+        "report.html": _page(told),
+        "report.md": _markdown(told),
         "ranking.csv": ranked.to_csv(index=False, float_format="%.6g"),
         "results.csv": collection.rows.to_csv(index=False),
     }
@@ -127,26 +128,26 @@ def _section(setting: dict[str, str], rows: pd.DataFrame) -> dict[str, Any]:
     return section
 
 
-def _page(collection: Collection, sections: Sequence[Mapping[str, Any]]) -> str:
+def _page(told: Mapping[str, Any]) -> str:
     """The whole page; all that is not its own is escaped."""
-    specs = [spec for section in sections for _, _, spec in section["figures"]]
+    specs = [spec for section in told["sections"] for *_, spec in section["figures"]]
     options = {"dark": figures.dark_colors(specs), "most_bands": MOST_BANDS}
     # Plotly's script from its package, so that no other host is ever asked.
     return (
         _environment(autoescape=True)
         .get_template("page.html")
-        .render(**_common(collection, sections), options=options, plotly=get_plotlyjs())
+        .render(**told, options=options, plotly=get_plotlyjs())
     )
 
 
-def _markdown(collection: Collection, sections: Sequence[Mapping[str, Any]]) -> str:
+def _markdown(told: Mapping[str, Any]) -> str:
     """Tables and verdicts, of which no character means anything to Markdown."""
 
     def plain(value: object) -> str:
         return re.sub(r"([\\`*_{}\[\]<>#|~&])", r"\\\1", str(value))
 
     environment = _environment(autoescape=False, finalize=plain)
-    return environment.get_template("report.md").render(**_common(collection, sections))
+    return environment.get_template("report.md").render(**told)
 
 
 def _environment(**options: Any) -> jinja2.Environment:
@@ -160,9 +161,10 @@ def _environment(**options: Any) -> jinja2.Environment:
     )
 
 
-def _common(
+def _told(
     collection: Collection, sections: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
+    """What both texts of a report are made of."""
     notes = _environment().get_template("notes.txt")
     across = tables.across_environments(collection.rows)
     return {

@@ -126,15 +126,26 @@ def curve(rows: pd.DataFrame, column: str, window: int = 1) -> pd.DataFrame:
         window: over how many values, up to each, their mean is taken.
 
     Returns:
-        A row for each place that all seeds have, with ``mean`` and ``deviation``
-        over seeds (NaN for a single one), by task, or by epochs since the start, of
-        which two at a change of data may be equal, before and after it. Empty if
-        nothing was measured.
+        What :func:`over_seeds` makes of what :func:`by_seed` finds.
     """
-    place = key(rows["protocol"].iloc[0])
-    empty = pd.DataFrame({"mean": [], "deviation": []}, dtype=float)
+    return over_seeds(by_seed(rows, column), window)
+
+
+def by_seed(rows: pd.DataFrame, column: str) -> pd.DataFrame:
+    """A column over the whole of training, of each seed of one entry.
+
+    Args:
+        rows: of one entry of a setting.
+        column: what to draw.
+
+    Returns:
+        A row for each place that all seeds have, by task, or by epochs since the
+        start, of which two at a change of data may be equal, before and after it;
+        a column for each seed. Empty if nothing was measured.
+    """
     if column not in rows:
-        return empty
+        return pd.DataFrame(dtype=float)
+    place = key(rows["protocol"].iloc[0])
     table = rows.pivot(index=place, columns="seed", values=column)
     if place == ["task"]:
         at = table.index.to_numpy()
@@ -143,9 +154,21 @@ def curve(rows: pd.DataFrame, column: str, window: int = 1) -> pd.DataFrame:
         stage, epoch = (table.index.get_level_values(name) for name in place)
         at = ((stage - 1) * epochs + epoch).to_numpy()
     table.index = pd.Index(at)
-    table = table.dropna()
+    return table.dropna()
+
+
+def over_seeds(table: pd.DataFrame, window: int = 1) -> pd.DataFrame:
+    """``mean`` and ``deviation`` over seeds of a table with a column for each.
+
+    Args:
+        table: as of :func:`by_seed`.
+        window: over how many values, up to each, their mean is taken.
+
+    Returns:
+        As many rows; the deviation is NaN for a single seed.
+    """
     if table.empty:
-        return empty
+        return pd.DataFrame({"mean": [], "deviation": []}, dtype=float)
     table = table.rolling(window, min_periods=1).mean()
     return pd.DataFrame({"mean": table.mean(axis=1), "deviation": table.std(axis=1)})
 

@@ -12,11 +12,12 @@ import pandas as pd
 from experiments.reporting.drawing.curves import (
     METRICS,
     Style,
+    by_seed,
     changes,
-    curve,
     entries,
     limits,
     on_dark,
+    over_seeds,
     retention,
     styles,
     thinned,
@@ -73,7 +74,8 @@ def curves(rows: pd.DataFrame) -> dict[str, Any] | None:
         for column in labels:
             layer = column in layers
             points, windows = (LAYER_POINTS, (1,)) if layer else (POINTS, WINDOWS)
-            found = [thinned(curve(of_entry, column, w), points) for w in windows]
+            table = by_seed(of_entry, column)
+            found = [thinned(over_seeds(table, w), points) for w in windows]
             if len(found[0]):
                 data[column] = {"x": _numbers(found[0].index)} | {
                     name: [_numbers(one[name]) for one in found]
