@@ -220,8 +220,8 @@ SENTENCES = {
             ],
         ),
         (
-            r"with half of it the single task above is ([.\d]+) better",
-            lambda: [np.subtract(*of("single-task-cifar10", "test", "l2"))],
+            r"on which such an accuracy has a standard error of ([.\d]+)\.",
+            lambda: [(0.7270 * 0.2730 / 5000) ** 0.5],
         ),
         (
             r"from a growth of ([.\d]+) to ([.\d]+),",
@@ -510,6 +510,21 @@ def test_costs_are_the_benchmark_s():
     numbers = re.findall(r"\b\d\.\d\d\b", sentence)
     for number, (case, ratio) in zip(numbers, ratios.items(), strict=True):
         assert same(number, ratio), case
+
+
+def test_held_out_accuracies_are_the_sweeps():
+    page = (ROOT / "experiments/guide/paper.md").read_text(encoding="utf-8")
+    heading, *rows = re.findall(r"^\| (?:λ of L2|[-e\d]+) \|.*$", page, re.MULTILINE)
+    assert "λ of SWR + re-init" in heading
+    for place, name in ((0, "l2"), (2, "swr-reinit")):
+        found = pd.read_csv(RESULTS / f"sweep-{name}-decay-cifar10" / "sweep.csv.gz")
+        last = found[found["epoch"] == found["epoch"].max()]
+        tried = last.set_index("coefficient")["validation_accuracy"]
+        cells = [row.strip("|").split("|")[place : place + 2] for row in rows]
+        assert {float(λ) for λ, _ in cells} == set(tried.index)
+        for λ, accuracy in cells:
+            assert same(accuracy.strip(" *"), tried[float(λ)]), (name, λ)
+            assert ("*" in accuracy) == (tried[float(λ)] == tried.max())
 
 
 @pytest.mark.parametrize(
