@@ -1,6 +1,6 @@
 """Plans as JSON: there and back, and no other text.
 
-``SWR_EXAMPLES=20000 pytest -n 1 tests/swr_optax/planning/test_plan_json.py`` tries
+``SWR_EXAMPLES=20000 pytest -n 1 tests/swr_optax/planning/plan/test_plan_json.py`` tries
 so many mutated plans.
 """
 
