@@ -7,34 +7,34 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 import functools
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
+from swr_optax._arguments import (
+    check_axis_name,
+    has_shapes,
+    is_placeholder,
+    whole_steps,
+)
+from swr_optax._coefficients import (
+    Coefficient,
+    coefficients_of_groups,
+    coefficients_of_layers,
+    is_zero,
+)
+from swr_optax._debts import Debts
 from swr_optax._for_xla import after, entries
 from swr_optax._norms import AxisName, Place, norms_of_weights, rows_of, widened
+from swr_optax._turns import for_turns, in_order, turns_of
 from swr_optax._updates import changes_of
 from swr_optax.planning import RescalingPlan
 from swr_optax.planning._arguments import array_leaves, check_plan
 from swr_optax.planning._rescale import leaf_log_scalers
 from swr_optax.planning.plan._paths import is_masked
-
-Coefficient: TypeAlias = jax.typing.ArrayLike | optax.Schedule
-"""A number from 0 to 1, or a schedule: a function from step to such a number."""
-
-SURVIVING_EPSILONS = 2
-"""A factor that is off one by so many epsilons of a type survives rounding.
-
-Fewer are rounded to none or to too many.  With more, norms lag further behind:
-in bfloat16 an epsilon is 0.8 per cent.
-"""
-
-FULL_PRECISION = float(jnp.finfo(jnp.float32).eps)
-"""Types with a larger epsilon have 16 bits or fewer."""
-
 
 # The mathematics.
 
@@ -56,72 +56,43 @@ def new_references(norms: jax.Array, references: jax.Array) -> jax.Array:
     return jnp.where(jnp.isfinite(norms), norms, references).astype(references.dtype)
 
 
-class _Debts:
-    """What each layer may owe, given the types of the leaves that follow it.
+def _factors(
+    exponents: np.ndarray,
+    places: Sequence[Place],
+    log_scalers: jax.Array,
+    own: Mapping[int, jax.Array],
+) -> list[Any]:
+    """The factor less one of each array, or None where it is zero for good.
 
-    With ``s = E @ log(c)`` for all leaves and P the rows of E that are weights,
-    ``P @ owed`` is what the logarithms of the weights' norms will change by once
-    all is paid.  Plans of priority ``"norms"`` have the identity for P.  Those of
-    priority ``"function"`` have a projection: ``E @ P`` is E, so that ``P @
-    log(c)`` says the same as ``log(c)`` without what cancels, and layers that
-    are tied to each other pay together.
+    Args:
+        exponents: of the plan's leaves.
+        places: where the plan has the arrays.
+        log_scalers: of all layers.
+        own: factors less one that are known already, by the array's position.
     """
 
-    def __init__(
-        self,
-        exponents: np.ndarray,
-        leaves: Sequence[Any],
-        places: Sequence[Place],
-        plan: RescalingPlan,
-    ) -> None:
-        self.on_weights = exponents[[*plan.weights]]
-        self.thresholds = np.zeros(len(plan.layers))
-        for leaf, place in zip(leaves, places, strict=True):
-            epsilon = 0.0 if place is None else float(jnp.finfo(leaf.dtype).eps)
-            if epsilon > FULL_PRECISION:
-                follows = exponents[[*rows_of(place)]].any(axis=0)
-                survives = np.where(follows, SURVIVING_EPSILONS * epsilon, 0.0)
-                self.thresholds = np.maximum(self.thresholds, survives)
-        self.separate = np.array_equal(
-            self.on_weights, np.diag(self.on_weights.diagonal())
-        )
-        self.projects = not self.separate and np.allclose(
-            exponents @ self.on_weights, exponents
-        )
-        if self.projects:
-            self.tied = _connected(self.on_weights != 0)
-            self.thresholds = np.max(self.tied * self.thresholds, axis=1)
+    # With the factor less one, a scaling near the precision of the weight still
+    # reaches the sum with the update before that is rounded.
+    def of_rows(rows: Any) -> jax.Array:
+        return jnp.expm1(leaf_log_scalers(exponents[rows], log_scalers))
 
-    def settle(
-        self,
-        norms: jax.Array,
-        references: jax.Array,
-        coefficients: jax.typing.ArrayLike,
-        owed: jax.Array,
-        layers: np.ndarray,
-    ) -> tuple[jax.Array, jax.Array]:
-        """Logarithms of the scalers to apply now, and of those still owed.
-
-        Args:
-            norms: of the weights of some layers.
-            references: of the same layers, as are the coefficients and what is owed.
-            coefficients: λ, of each layer or one for all.
-            owed: before this step.
-            layers: which; all, unless the debts are separate.
-        """
-        thresholds = self.thresholds[layers]
-        if not thresholds.any():
-            return log_scalers_of(norms, references, coefficients), owed
-        # The norms that the weights would have, had no rounding held them up.
-        unpaid = owed if self.separate else leaf_log_scalers(self.on_weights, owed)
-        log_scalers = log_scalers_of(norms * jnp.exp(unpaid), references, coefficients)
-        if self.projects:
-            log_scalers = leaf_log_scalers(self.on_weights, log_scalers)
-        wanted = owed + log_scalers
-        due = jnp.abs(wanted) >= thresholds.astype(wanted.dtype)
-        if self.projects:
-            due = jnp.any(self.tied & due, axis=1)
-        return jnp.where(due, wanted, 0.0), jnp.where(due, 0.0, wanted)
+    moving = [
+        i
+        for i, place in enumerate(places)
+        if place is not None and exponents[place].any()
+    ]
+    factors: list[Any] = [None] * len(places)
+    single = [i for i in moving if isinstance(places[i], int) and i not in own]
+    if single:
+        found = entries(of_rows([places[i] for i in single]))
+        for i, factor in zip(single, found, strict=True):
+            factors[i] = factor
+    for i in moving:
+        if i in own:
+            factors[i] = own[i]
+        elif isinstance(places[i], slice):
+            factors[i] = of_rows(places[i])
+    return factors
 
 
 # The state.
@@ -250,16 +221,16 @@ def soft_weight_rescaling(
         README.
     """
     check_plan(plan)
-    _check_axis_name(axis_name)
-    by_group = _coefficients(coefficient, plan)
-    still = [_is_zero(by_group[layer.group]) for layer in plan.layers]
+    check_axis_name(axis_name)
+    by_group = coefficients_of_groups(coefficient, plan)
+    still = [is_zero(by_group[layer.group]) for layer in plan.layers]
     exponents = np.where(still, 0.0, plan.exponents)
-    resets = _steps(reset_steps)
+    resets = whole_steps(reset_steps)
     weights = {*plan.weights}
     norms_of = functools.partial(norms_of_weights, plan=plan, axis_name=axis_name)
 
     def init_fn(params: optax.Params) -> SoftWeightRescalingState:
-        if _has_shapes(params):
+        if has_shapes(params):
             return jax.eval_shape(init_fn, params)
         if is_placeholder(params):
             norms = jnp.zeros(len(plan.layers))
@@ -303,21 +274,25 @@ def soft_weight_rescaling(
                 ),
                 lambda: (references, owed),
             )
+        # The weights after the step that the updates would make.
         moved: list[Any] = [
             None if place is None or change is None else widened(leaf) + change
             for place, leaf, change in zip(places, leaves, changes, strict=True)
         ]
-        debts = _Debts(exponents, leaves, places, plan)
-        coefficients = _of_layers(by_group, plan, state.count, references.dtype)
-        turns = _turns(moved, places, plan, debts.separate)
+        # Their norms and what these make of the scalers.
+        debts = Debts(exponents, leaves, places, plan)
+        coefficients = coefficients_of_layers(
+            by_group, plan, state.count, references.dtype
+        )
+        turns = turns_of(moved, places, plan, debts.separate)
         settled: list[tuple[jax.Array, jax.Array]] = []
         own: dict[int, jax.Array] = {}
         last: jax.Array | None = None
         for (i, layers), reference, rate, debt in zip(
             turns,
-            _for_turns(references, turns),
-            _for_turns(coefficients, turns),
-            _for_turns(owed, turns),
+            for_turns(references, turns),
+            for_turns(coefficients, turns),
+            for_turns(owed, turns),
             strict=True,
         ):
             if i is None:
@@ -327,14 +302,17 @@ def soft_weight_rescaling(
                     moved[i] = widened(leaves[i]) + after(changes[i], last)
                 norms = norms_of([moved[i]], [places[i]], layers=layers, near=reference)
             norms = norms.astype(references.dtype)
-            settled.append(debts.settle(norms, reference, rate, debt, layers))
+            unheld = debts.unheld(norms, debt, layers)
+            wanted = log_scalers_of(unheld, reference, rate)
+            settled.append(debts.settle(wanted, debt, layers))
             if i is not None:
                 factor = jnp.expm1(settled[-1][0])
                 last = factor[0]
                 own[i] = factor if isinstance(places[i], slice) else last
         log_scalers, owed = (
-            _in_order(parts, turns) for parts in zip(*settled, strict=True)
+            in_order(parts, turns) for parts in zip(*settled, strict=True)
         )
+        # And all that follows them.
         factors = _factors(exponents, places, log_scalers, own)
 
         def rescaled(i: int) -> Any:
@@ -359,237 +337,7 @@ def soft_weight_rescaling(
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
 
 
-# Who goes when.
-
-ALONE_FROM = 2**17
-"""Entries of a weight from which on it is dealt with before the next one begins."""
-
-Turns = list[tuple[int | None, np.ndarray]]
-"""A leaf's position and its layers; or None, and all other layers."""
-
-
-def _turns(
-    leaves: Sequence[Any],
-    places: Sequence[Place],
-    plan: RescalingPlan,
-    separate: bool,
-) -> Turns:
-    """Which layers' scalers are found together: those of small weights.
-
-    Args:
-        leaves: the parameters after the step.
-        places: where the plan has them.
-        plan: says which of them are weights.
-        separate: whether a weight's factor depends on its own norm alone.
-    """
-    layer_of = {row: layer for layer, row in enumerate(plan.weights)}
-    turns: Turns = []
-    rest = {*layer_of.values()}
-    for i, (leaf, place) in enumerate(zip(leaves, places, strict=True)):
-        layers = [layer_of.get(row) for row in rows_of(place)]
-        large = leaf is not None and leaf.size >= ALONE_FROM
-        if separate and large and layers and None not in layers:
-            turns.append((i, np.array(layers)))
-            rest -= {*layers}
-    if rest or not turns:
-        turns.append((None, np.array(sorted(rest), int)))
-    return turns
-
-
-def _for_turns(vector: Any, turns: Turns) -> list[Any]:
-    """Those entries of a vector that each turn needs; one for all layers is all."""
-    if len(turns) == 1 or np.size(vector) == 1:
-        return [vector] * len(turns)
-    if isinstance(vector, np.ndarray):
-        return [vector[layers] for _, layers in turns]
-    each = entries(vector)
-    return [
-        each[layers[0]].reshape(1) if len(layers) == 1 else vector[layers]
-        for _, layers in turns
-    ]
-
-
-def _in_order(parts: Sequence[jax.Array], turns: Turns) -> jax.Array:
-    """What was found in turns, in the order of the plan's layers."""
-    if len(turns) == 1:
-        return parts[0]
-    layers = np.concatenate([layers for _, layers in turns])
-    together = jnp.concatenate(parts)
-    in_order = (layers[1:] > layers[:-1]).all()
-    return together if in_order else together[np.argsort(layers)]
-
-
-def _factors(
-    exponents: np.ndarray,
-    places: Sequence[Place],
-    log_scalers: jax.Array,
-    own: Mapping[int, jax.Array],
-) -> list[Any]:
-    """The factor less one of each array, or None where it is zero for good.
-
-    Args:
-        exponents: of the plan's leaves.
-        places: where the plan has the arrays.
-        log_scalers: of all layers.
-        own: factors less one that are known already, by the array's position.
-    """
-
-    # With the factor less one, a scaling near the precision of the weight still
-    # reaches the sum with the update before that is rounded.
-    def of_rows(rows: Any) -> jax.Array:
-        return jnp.expm1(leaf_log_scalers(exponents[rows], log_scalers))
-
-    moving = [
-        i
-        for i, place in enumerate(places)
-        if place is not None and exponents[place].any()
-    ]
-    factors: list[Any] = [None] * len(places)
-    single = [i for i in moving if isinstance(places[i], int) and i not in own]
-    if single:
-        found = entries(of_rows([places[i] for i in single]))
-        for i, factor in zip(single, found, strict=True):
-            factors[i] = factor
-    for i in moving:
-        if i in own:
-            factors[i] = own[i]
-        elif isinstance(places[i], slice):
-            factors[i] = of_rows(places[i])
-    return factors
-
-
-# Its arguments.
-
-
-def _check_axis_name(axis_name: Any) -> None:
-    names = (axis_name,) if isinstance(axis_name, str) else axis_name
-    if not isinstance(names, (tuple, list)) or not all(
-        isinstance(name, str) for name in names
-    ):
-        raise TypeError(
-            f"axis_name must be a name or a tuple of names, not {axis_name!r}"
-        )
-
-
-def _coefficients(
-    coefficient: Coefficient | Mapping[str, Coefficient], plan: RescalingPlan
-) -> dict[str, Coefficient]:
-    """The coefficient of each group."""
-    if not isinstance(coefficient, Mapping):
-        _check_coefficient(coefficient, "coefficient")
-        return dict.fromkeys(plan.groups, coefficient)
-    unknown = [group for group in coefficient if group not in plan.groups]
-    missing = [group for group in plan.groups if group not in coefficient]
-    if unknown or missing:
-        raise ValueError(
-            f"coefficient must name the plan's groups {list(plan.groups)}:"
-            f" unknown {unknown}, missing {missing}"
-        )
-    for group, value in coefficient.items():
-        _check_coefficient(value, f"coefficient[{group!r}]")
-    return dict(coefficient)
-
-
-def _check_coefficient(value: Any, name: str) -> None:
-    if callable(value):
-        return
-    allowed = "a number from 0 to 1, a schedule, or a mapping from groups to these"
-    check_scalar(value, name, allowed)
-    if not isinstance(value, jax.core.Tracer) and not 0 <= value <= 1:
-        raise ValueError(f"{name} must be from 0 to 1, not {float(value):g}")
-
-
-def check_scalar(value: Any, name: str, allowed: str) -> None:
-    """Refuses what is no real number, traced or not.
-
-    Raises:
-        TypeError: for another type.
-        ValueError: for an array with a shape.
-    """
-    kind = str(getattr(value, "dtype", type(value).__name__))
-    plain = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not plain and not (
-        isinstance(value, (np.generic, np.ndarray, jax.Array))
-        and kind.startswith(("int", "uint", "float", "bfloat"))
-    ):
-        raise TypeError(f"{name} must be {allowed}, not {kind}")
-    if np.shape(value) != ():
-        raise ValueError(
-            f"{name} must be a scalar, not of shape {np.shape(value)}: use vmap for"
-            " many coefficients"
-        )
-
-
-def _is_zero(value: Coefficient) -> bool:
-    """Whether a coefficient is zero for good."""
-    return isinstance(value, (int, float, np.number, np.ndarray)) and value == 0
-
-
-def _of_layers(
-    by_group: Mapping[str, Coefficient],
-    plan: RescalingPlan,
-    count: jax.Array,
-    dtype: Any,
-) -> jax.typing.ArrayLike:
-    """The coefficient of each layer at a step; each schedule is called once."""
-    values = [
-        value(count) if callable(value) else value
-        for value in (by_group[group] for group in plan.groups)
-    ]
-    for value in values:
-        if np.shape(value) != ():
-            raise ValueError(
-                "coefficient's schedule must return a scalar, not shape"
-                f" {np.shape(value)}"
-            )
-        check_scalar(value, "what coefficient's schedule returns", "a number")
-    group_of = np.array([plan.groups.index(layer.group) for layer in plan.layers])
-    if not any(isinstance(value, jax.Array) for value in values):
-        together = np.array(values, dtype)
-        return np.where(np.isnan(together), 0, np.clip(together, 0, 1))[group_of]
-    coefficients = jnp.stack([jnp.asarray(value, dtype) for value in values])
-    coefficients = jnp.clip(coefficients, 0, 1)
-    coefficients = jnp.where(jnp.isnan(coefficients), 0, coefficients)
-    return coefficients[group_of] if len(values) > 1 else coefficients
-
-
-def _steps(reset_steps: Any) -> np.ndarray:
-    """Steps as an int32 array."""
-    if isinstance(reset_steps, jax.core.Tracer):
-        raise TypeError(
-            "reset_steps must be known numbers, not traced: close over them instead of"
-            " passing them to a transformed function"
-        )
-    other = (str, bytes, Mapping)
-    if isinstance(reset_steps, other) or not np.iterable(reset_steps):
-        raise TypeError(
-            f"reset_steps must be a list of steps, not {type(reset_steps).__name__}"
-        )
-    steps = list(reset_steps)
-    for step in steps:
-        whole = isinstance(step, (int, np.ndarray, np.generic, jax.Array))
-        if (
-            not whole
-            or isinstance(step, bool)
-            or not jnp.issubdtype(jnp.result_type(step), jnp.integer)
-            or np.shape(step) != ()
-        ):
-            raise TypeError(f"reset_steps must be whole numbers, not {step!r}")
-    if any(step < 0 for step in steps):
-        raise ValueError(f"reset_steps must not be negative: {steps}")
-    if any(step > np.iinfo(np.int32).max for step in steps):
-        raise ValueError(f"reset_steps must be below 2**31: {steps}")
-    return np.array(steps, np.int32)
-
-
-# Its parameters and its state.
-
-
-def _has_shapes(params: optax.Params) -> bool:
-    """Whether shapes stand for some of the parameters."""
-    return any(
-        isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(params)
-    )
+# What it refuses.
 
 
 def _places_now(
@@ -638,20 +386,6 @@ def check_layers(
             " network has changed since init, carry_reference_norms takes the layers"
             " that stayed into a new state"
         )
-
-
-def _connected(edges: np.ndarray) -> np.ndarray:
-    """Whether a path of edges leads from one layer to another."""
-    reached = edges | np.eye(len(edges), dtype=bool)
-    for _ in range(len(edges).bit_length()):  # Each round doubles the paths' length.
-        reached = (reached.astype(float) @ reached) > 0
-    return reached
-
-
-def is_placeholder(params: optax.Params) -> bool:
-    """Whether :func:`optax.tree.map_params` asks what in the state is parameters."""
-    containers = (dict, list, tuple, type(None))
-    return not jax.tree.leaves(params) and not isinstance(params, containers)
 
 
 def _check_masked(

@@ -11,7 +11,8 @@ PACKAGES = ("swr_optax", "experiments")
 
 ORDERS = {
     "swr_optax": (
-        *("_tree", "_for_xla", "planning", "_norms", "_updates", "metrics"),
+        *("_tree", "_for_xla", "_arguments", "planning", "_coefficients"),
+        *("_norms", "_updates", "_debts", "_turns", "metrics"),
         *("_soft_weight_rescaling", "_optimizer_state", "baselines"),
     ),
     "swr_optax/planning": (

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from swr_optax._soft_weight_rescaling import check_scalar
+from swr_optax._arguments import check_scalar
 from swr_optax._updates import other_structure
 from swr_optax.planning.plan._paths import is_masked, named_leaves
 

@@ -12,7 +12,7 @@ import pytest
 
 import swr_optax
 from swr_optax._for_xla import TOGETHER, after, entries
-from swr_optax._soft_weight_rescaling import ALONE_FROM
+from swr_optax._turns import ALONE_FROM
 
 pytestmark = pytest.mark.usefixtures("optimized")
 

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from swr_optax._arguments import is_placeholder
 from swr_optax._norms import norms_of_weights, widened
-from swr_optax._soft_weight_rescaling import is_placeholder
 from swr_optax.baselines._arguments import check_interval, check_params, zero_count
 from swr_optax.baselines._parameters import map_parameters
 from swr_optax.planning import Leaf, RescalingPlan

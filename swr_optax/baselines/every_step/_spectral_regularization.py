@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from swr_optax._arguments import is_placeholder
 from swr_optax._norms import widened
-from swr_optax._soft_weight_rescaling import is_placeholder
 from swr_optax.baselines._arguments import (
     Scalar,
     check_number,

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from swr_optax._soft_weight_rescaling import is_placeholder
+from swr_optax._arguments import is_placeholder
 from swr_optax.baselines._arguments import (
     Scalar,
     check_number,
