@@ -361,14 +361,24 @@ def of(result, column, *methods):
     return list(measured(result).loc[list(methods), column])
 
 
-def falling(method, coefficient=None, column="score"):
+def lambdas(text):
+    """The numbers in what a table says of λ; what all layers have is said once."""
+    numbers = re.findall(r"(?:\d|\.\d)[-.\de]*", str(text))
+    return [*dict.fromkeys(map(float, numbers))]
+
+
+def row_of(result, method, λ=None):
+    """The one row of a ranking that a method has, or has with this λ."""
+    found = measured(result).loc[[method]]
+    if λ is not None:
+        found = found[[lambdas(tried) == lambdas(λ) for tried in found["coefficient"]]]
+    assert len(found) == 1, (result, method, λ)
+    return found.iloc[0]
+
+
+def falling(method, λ=None, column="score"):
     """One number of a method with one λ, of the falling rate on CIFAR-10."""
-    table = measured("single-task-decay-cifar10")
-    found = table.loc[[method]]
-    if coefficient is not None:
-        found = found[found["coefficient"].astype(float) == coefficient]
-    (value,) = found[column]
-    return value
+    return row_of("single-task-decay-cifar10", method, λ)[column]
 
 
 def held_out(name):
@@ -486,15 +496,10 @@ def test_tables_are_those_of_the_results(name):
     found = list(tables((ROOT / name).read_text(encoding="utf-8")))
     assert len(found) == len(TABLES[name])
     for (heading, rows), result in zip(found, TABLES[name], strict=True):
-        table = measured(result)
-        methods = {method: METHODS[method].label for method in table.index}
-        of_label = {label: method for method, label in methods.items()}
+        methods = {METHODS[name].label: name for name in measured(result).index}
         for label, *cells in rows:
-            row = table.loc[OTHERWISE.get(label) or of_label[label]]
-            if isinstance(row, pd.DataFrame):  # With several λ.
-                row = row.set_index(row["coefficient"].astype(float)).loc[
-                    float(cells[0])
-                ]
+            method = OTHERWISE.get(label) or methods[label]
+            row = row_of(result, method, cells[heading[1:].index("λ")])
             for title, cell in zip(heading[1:], cells, strict=True):
                 if column(title) is None or not cell:
                     continue
