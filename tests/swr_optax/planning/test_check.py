@@ -7,6 +7,7 @@ import optax
 import pytest
 
 from architectures import ARCHITECTURES
+from families import FAMILIES
 import swr_optax
 
 
@@ -42,6 +43,38 @@ def test_norms_move_by_exactly_the_papers_fraction(name):
         return swr_optax.metrics.weight_growth(moved, params, plan)
 
     np.testing.assert_allclose(jax.jit(growth)(case.params), 1.75, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_what_can_scale_scales_and_nothing_else(name):
+    family = FAMILIES[name]
+    arguments = family.arguments()
+    plans = {
+        priority: swr_optax.plan_rescaling(
+            family.forward, *arguments, priority=priority
+        )
+        for priority in ("norms", "function")
+    }
+    kept = plans["function"]
+    assert not kept.unmet
+    assert np.linalg.matrix_rank(kept.exponents) == family.free
+    assert (
+        tuple(
+            leaf.path
+            for leaf, row in zip(kept.leaves, kept.exponents, strict=True)
+            if not row.any()
+        )
+        == family.still
+    )
+    assert bool(plans["norms"].unmet) == (len(kept.layers) > family.free)
+    forward = jax.jit(family.forward)
+    for plan in plans.values():
+        result = swr_optax.check(plan, forward, *arguments)
+        if plan.unmet:
+            assert result.deviation > 1e-3
+        else:
+            assert result.deviation < 2e-5
+            assert result.agreement == 1
 
 
 def test_what_is_unmet_deviates():
