@@ -10,11 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import functools
 import json
+import math
 from pathlib import Path
 import sys
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
@@ -37,8 +39,9 @@ from experiments.protocols.stage_loop import run_members
 from experiments.protocols.stages import PROTOCOLS
 from experiments.protocols.stream_loop import run_jobs
 from experiments.protocols.streams import STREAMS
+from experiments.reporting import ranking
 from experiments.reporting.drawing.plane import draw_plane
-from experiments.reporting.naming import digits
+from experiments.reporting.naming import digits, lower_is_better, score_in_words
 from experiments.training.checkpoint import Checkpoints
 from experiments.training.compiled import keep_compiled_programs
 from experiments.training.engine import Engine, run_here
@@ -333,17 +336,10 @@ def _on_seeds(method: str, points: Sequence[Point]) -> list[Job]:
 def score(
     history: Sequence[Record] | Sequence[TaskRecord] | Sequence[LevelRecord],
 ) -> float:
-    """What a seed is worth: its final accuracy, or its mean over tasks or levels."""
-    last = history[-1]
-    if isinstance(last, Record):
-        return last.test_accuracy
-    if isinstance(last, LevelRecord):
-        levels = [r.average_return for r in history if isinstance(r, LevelRecord)]
-        return float(np.mean([np.nan if x is None else x for x in levels]))
-    stream = STREAMS[last.protocol]
-    tasks = [r for r in history if isinstance(r, TaskRecord) and r.scored]
-    mean = float(np.mean([stream.score(task) for task in tasks]))
-    return -mean if stream.regression else mean
+    """What a seed is worth, as the report ranks it; NaN if it diverged."""
+    found = ranking.scores(pd.DataFrame([record.row() for record in history]))["score"]
+    worth = float(found.iloc[0]) if len(found) else math.nan
+    return -worth if lower_is_better(history[0].protocol) else worth
 
 
 def row_of(record: Record | TaskRecord | LevelRecord, point: Point) -> dict[str, Any]:
@@ -366,14 +362,12 @@ def row_of(record: Record | TaskRecord | LevelRecord, point: Point) -> dict[str,
 def _title(config: Config | AgentConfig) -> str:
     """What was swept, and below that what it is judged by."""
     (method,) = config.methods
-    what = "accuracy on held-out training images"
+    what = score_in_words(config.protocol)
     if config.protocol in (*STREAMS, AGENT):
-        stream = STREAMS.get(config.protocol)
-        what = "average return"
-        if stream is not None:
-            metric = stream.metric.replace("_", " ")
-            what = "minus the mean loss" if stream.regression else f"average {metric}"
-        what += f", seeds {SWEEP_SEED} to {SWEEP_SEED + SEEDS - 1}"
+        sign = "minus the " if lower_is_better(config.protocol) else ""
+        what = f"{sign}{what}, seeds {SWEEP_SEED} to {SWEEP_SEED + SEEDS - 1}"
+    else:
+        what = what.replace("test accuracy", "accuracy on held-out training images")
     return f"{method}, {config.protocol}, {config.dataset}, {config.model}\n{what}"
 
 

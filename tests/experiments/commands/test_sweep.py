@@ -15,7 +15,7 @@ from experiments.data import load_dataset
 from experiments.errors import UserError
 from experiments.methods import METHODS
 from experiments.protocols.config import Config
-from experiments.protocols.records import TaskRecord
+from experiments.protocols.records import Record, TaskRecord
 from experiments.training.checkpoint import Checkpoints
 
 CONFIG = Config(
@@ -45,11 +45,11 @@ def rows(path):
         return list(csv.DictReader(file))
 
 
-def finals(folder):
-    """Mean accuracy on the held-out images of each coefficient at the end."""
+def means(folder):
+    """Mean accuracy on the held-out images of each coefficient: all epochs are late."""
     found = {}
     for row in rows(folder / "sweep.csv"):
-        if row["epoch"] == str(CONFIG.epochs):
+        if row["epoch"] != "0":
             value = float(row["validation_accuracy"])
             found.setdefault(float(row["coefficient"]), []).append(value)
     return {coefficient: np.mean(values) for coefficient, values in found.items()}
@@ -57,8 +57,11 @@ def finals(folder):
 
 def test_it_picks_the_best_and_then_tests_it_with_all_training_images(tmp_path, capsys):
     run(CONFIG, GRID, (), tmp_path / "out", None, tensorboard=False)
-    found = finals(tmp_path / "out")
+    found = means(tmp_path / "out")
     assert set(found) == set(GRID)
+    told = json.loads((tmp_path / "out" / "sweep.json").read_text())
+    scores = np.mean(told["scores"], axis=1)
+    np.testing.assert_allclose(scores, [found[c] for c in GRID])
     best = max(found, key=found.get)
     assert len(set(found.values())) == 2
     config = json.loads((tmp_path / "out" / "best" / "config.json").read_text())
@@ -265,7 +268,10 @@ def test_what_diverges_is_the_worst(tmp_path, capsys):
     chosen = json.loads((tmp_path / "out" / "best" / "config.json").read_text())
     assert chosen["learning_rates"] == {"vanilla": 1e-3}
     table = capsys.readouterr().out
-    assert "minus the mean loss, seeds 1000 to 1002" in " ".join(table.split())
+    assert (
+        "minus the mean squared error, mean over all tasks, seeds 1000 to 1002"
+        in " ".join(table.split())
+    )
 
 
 def test_a_stream_is_swept_over_the_published_rates():
@@ -286,6 +292,27 @@ def test_rates_that_cannot_be_tried_are_refused(rates, message, tmp_path):
     with pytest.raises(UserError, match=message):
         run(STREAM, (1e-3,), rates, tmp_path / "out", None, tensorboard=False)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_seed_of_epochs_is_worth_the_last_ten_of_the_last_stage():
+    """As the report ranks it: one lucky epoch at the end does not count for all."""
+    names = [field.name for field in dataclasses.fields(Record)]
+    zeros = dict.fromkeys(names[:-2], 0)
+    blank = Record(**{**zeros, "protocol": "warm-start", "method": "l2"})
+
+    def history(stage, *accuracies):
+        return [
+            dataclasses.replace(blank, stage=stage, epoch=epoch, test_accuracy=accuracy)
+            for epoch, accuracy in enumerate(accuracies)
+        ]
+
+    first = history(1, 0.1, 0.9, 0.9)
+    level = [*first, *history(2, 0.9, *[0.2] * 3, *[0.6] * 10)]
+    lucky = [*first, *history(2, 0.9, *[0.2] * 3, *[0.5] * 9, 0.8)]
+    assert score(level) == pytest.approx(0.6)
+    assert score(lucky) == pytest.approx(0.53)
+    diverged = dataclasses.replace(level[-1], test_accuracy=float("nan"))
+    assert np.isnan(score([*level[:-1], diverged]))
 
 
 def test_a_seed_of_a_stream_is_worth_its_scored_tasks():
