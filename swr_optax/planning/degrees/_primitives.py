@@ -99,7 +99,7 @@ def _reduction(degree: Rule, numbers: Fold) -> Primitive:
 
 
 def _scattered(degree: Rule) -> Primitive:
-    return Primitive(degree, contents=slice(0, 3, 2))
+    return Primitive(degree, _slices.scattered, contents=slice(0, 3, 2))
 
 
 def _across_devices(numbers: Fold) -> Primitive:
@@ -155,7 +155,7 @@ PRIMITIVES: dict[str, Primitive] = {
     "reshape": _rearrange(_slices.reshaped),
     "squeeze": _rearrange(_slices.without_axes("dimensions")),
     "rev": _rearrange(_slices.unless_along("dimensions")),
-    "tile": _rearrange(),
+    "tile": _rearrange(_slices.where_whole),
     "slice": _rearrange(_slices.where_whole),
     "dynamic_slice": _rearrange(_slices.where_whole),
     "split": _rearrange(_slices.unless_along("axis")),
@@ -163,8 +163,8 @@ PRIMITIVES: dict[str, Primitive] = {
     "gather": Primitive(
         _rules.lookup, _slices.gathered, _numbers.looked_up, contents=slice(1)
     ),
-    "top_k": _rearrange(),
-    "approx_top_k": _rearrange(),
+    "top_k": _rearrange(_slices.unless_along("axis")),
+    "approx_top_k": _rearrange(_slices.unless_along("reduction_dimension")),
     "sort": Primitive(
         _rules.keep, _slices.unless_along("dimension"), among, separate=True
     ),
@@ -179,7 +179,7 @@ PRIMITIVES: dict[str, Primitive] = {
         ["reduce_window_sum", "reduce_window_max", "reduce_window_min"],
         Primitive(_rules.keep, _slices.windowed, _numbers.padded),
     ),
-    "fft": Primitive(_rules.keep, numbers=_COMBINED),
+    "fft": Primitive(_rules.keep, _slices.transformed, _COMBINED),
     # The same, across devices or a mapped axis.
     **dict.fromkeys(
         ["psum", "psum_invariant", "reduce_scatter"], _across_devices(_COMBINED)
@@ -207,7 +207,9 @@ PRIMITIVES: dict[str, Primitive] = {
     "select_n": Primitive(
         _rules.select, _slices.elementwise, among, contents=slice(1, None)
     ),
-    "dynamic_update_slice": Primitive(_rules.update, numbers=among, contents=slice(2)),
+    "dynamic_update_slice": Primitive(
+        _rules.update, _slices.updated, among, contents=slice(2)
+    ),
     "scatter": _scattered(_rules.scatter),
     "scatter-add": _scattered(_rules.scatter_sum),
     "scatter-sub": _scattered(_rules.scatter_sum),

@@ -212,6 +212,52 @@ def gathered(eqn: core.JaxprEqn, operand: int, along: SliceAxis) -> SliceAxis | 
     return along._replace(axis=looked_up[along.axis]) if along.axis < indices else None
 
 
+def scattered(eqn: core.JaxprEqn, operand: int, along: SliceAxis) -> SliceAxis | None:
+    """Axes that are written whole, or one by one as ``vmap`` does."""
+    array, indices, updates = map(shape_of, eqn.invars)
+    numbers = eqn.params["dimension_numbers"]
+    batching = tuple(map(int, numbers.operand_batching_dims))
+    each = tuple(map(int, numbers.scatter_indices_batching_dims))
+    gone = (*numbers.inserted_window_dims, *batching)
+    window = dict(
+        zip(
+            (axis for axis in range(len(array)) if axis not in gone),
+            map(int, numbers.update_window_dims),
+            strict=True,
+        )
+    )
+    # Where the indices' axes are in the updates; the last one holds an index.
+    written = [axis for axis in range(len(updates)) if axis not in window.values()]
+    to_indices = dict(zip(written, range(len(indices) - 1), strict=True))
+    axis: int | None = along.axis
+    if operand == 2:
+        back = {there: here for here, there in window.items()}
+        axis = back.get(along.axis)
+        if axis is None:
+            operand, along = 1, along._replace(axis=to_indices[along.axis])
+    if operand == 1:
+        found = along.axis in each
+        return along._replace(axis=batching[each.index(along.axis)]) if found else None
+    if axis in batching:
+        return along
+    whole = axis in window and updates[window[axis]] == array[axis]
+    return along._replace(axis=axis) if whole and axis is not None else None
+
+
+def updated(eqn: core.JaxprEqn, operand: int, along: SliceAxis) -> SliceAxis | None:
+    """As it was, along an axis of which the whole extent is written."""
+    array, update, *_ = map(shape_of, eqn.invars)
+    del operand
+    return along if array[along.axis] == update[along.axis] else None
+
+
+def transformed(eqn: core.JaxprEqn, operand: int, along: SliceAxis) -> SliceAxis | None:
+    """As it was, unless the axis is one of the last, which become frequencies."""
+    del operand
+    kept = len(shape_of(eqn.invars[0])) - len(eqn.params["fft_lengths"])
+    return along if along.axis < kept else None
+
+
 def taken(
     eqn: core.JaxprEqn, along: SliceAxis, starts: Sequence[float | None] = ()
 ) -> list[range] | None:

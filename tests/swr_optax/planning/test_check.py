@@ -77,6 +77,23 @@ def test_what_can_scale_scales_and_nothing_else(name):
             assert result.agreement == 1
 
 
+@pytest.mark.parametrize("name", FAMILIES)
+def test_members_of_an_ensemble_scale_each_as_if_alone(name):
+    family = FAMILIES[name]
+    params, *inputs = family.arguments()
+    both = jax.tree.map(lambda leaf: jnp.stack([leaf, 2 * leaf[::-1]]), params)
+
+    def ensemble(params, *inputs):
+        axes = (0, *[None] * len(inputs))
+        outputs = jax.vmap(family.forward, axes)(params, *inputs)
+        return [[output[0], output[1]] for output in jax.tree.leaves(outputs)]
+
+    plan = swr_optax.plan_rescaling(ensemble, both, *inputs, priority="function")
+    assert np.linalg.matrix_rank(plan.exponents) == 2 * family.free
+    result = swr_optax.check(plan, jax.jit(ensemble), both, *inputs, trials=1)
+    assert result.deviation < 2e-5
+
+
 def test_what_is_unmet_deviates():
     case = ARCHITECTURES["mixer"]()
     plan = swr_optax.plan_rescaling(case.train, case.params, *case.inputs)

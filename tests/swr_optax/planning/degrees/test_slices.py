@@ -1,5 +1,7 @@
 """Slices through every primitive: a change of one must stay in its own place."""
 
+import re
+
 import jax
 from jax import lax
 import jax.numpy as jnp
@@ -168,7 +170,78 @@ CASES = {
         (A, (2, 5)),
         {(0, 0): 0, (0, 1): None, (0, 2): 2, (1, 0): 0},
     ),
+    "scatter": (
+        lambda a, b: a.at[:, jnp.array([2, 0])].set(b),
+        (A, (2, 2, 4)),
+        {(0, 0): 0, (0, 1): None, (0, 2): 2, (2, 0): 0, (2, 1): None, (2, 2): 2},
+    ),
+    "scatter, in front": (
+        lambda a, b: a.at[jnp.array([1, 0, 1])].set(b),
+        (A, (3, 3, 4)),
+        {(0, 0): None, (0, 1): 1, (2, 0): None, (2, 1): 1, (2, 2): 2},
+    ),
+    "scatter, in part": (
+        lambda a, b: a.at[:, 1:3, 1:].set(b),
+        (A, (2, 2, 3)),
+        {(0, 0): 0, (0, 1): None, (2, 1): None, (2, 2): None},
+    ),
+    "scatter, batched": (
+        lambda a, i, b: jax.vmap(lambda a, i, b: a.at[i].set(b))(a, i % 3, b),
+        (A, (2, 5), (2, 5, 4)),
+        {(0, 0): 0, (0, 1): None, (0, 2): 2, (1, 0): 0, (2, 0): 0, (2, 1): None},
+    ),
+    "scatter, batched behind": (
+        lambda a, i, b: jax.vmap(
+            lambda a, i, b: a.at[i].set(b), in_axes=(2, 1, 1), out_axes=2
+        )(a, i % 2, b),
+        (A, (5, 4), (5, 4, 3)),
+        {},
+    ),
+    **{
+        f"scatter-{name}": (
+            lambda a, b, name=name: getattr(a.at[:, jnp.array([1, 1])], name)(b),
+            (A, (2, 2, 4)),
+            {(0, 0): 0, (0, 1): None, (2, 0): 0, (2, 1): None, (2, 2): 2},
+        )
+        for name in ("add", "max", "min", "mul")
+    },
+    "scatter-sub": (
+        lambda a, b: lax.scatter_sub(
+            a,
+            jnp.array([[1], [0]]),
+            b,
+            lax.ScatterDimensionNumbers((0, 2), (1,), (1,)),
+        ),
+        (A, (2, 2, 4)),
+        {(0, 0): 0, (0, 1): None, (2, 0): 0, (2, 1): None, (2, 2): 2},
+    ),
+    "dynamic_update_slice": (
+        lambda a, b: lax.dynamic_update_slice(a, b, (0, 1, 0)),
+        (A, (2, 2, 4)),
+        {(0, 0): 0, (0, 1): None, (1, 1): None, (1, 2): 2},
+    ),
+    "tile": (
+        lambda a: lax.tile(a, (1, 2, 1)),
+        (A,),
+        {(0, 0): 0, (0, 1): None, (0, 2): 2},
+    ),
+    "top_k": (lambda a: lax.top_k(a, 2), (A,), {(0, 1): 1, (0, 2): None}),
+    "approx_top_k": (
+        lambda a: lax.approx_max_k(a, 2, reduction_dimension=1),
+        (A,),
+        {(0, 0): 0, (0, 1): None, (0, 2): 2},
+    ),
+    "fft": (
+        lambda a: jnp.fft.fft2(a.astype(complex)),
+        ((2, 3, 4, 2),),
+        {(0, 0): 0, (0, 1): 1, (0, 2): None, (0, 3): None},
+    ),
 }
+
+INDICES = {
+    case: (1,) for case in CASES if re.search("^(gather,|scatter.*batched)", case)
+}
+"""Operands of cases that are whole numbers."""
 
 
 FOLLOWED = {
@@ -196,7 +269,7 @@ def equation_of(case):
     fn, shapes, _ = CASES[case]
     name = case.split(",")[0]
     arrays = [
-        jnp.zeros(shape, int if case.startswith("gather,") and k else float)
+        jnp.zeros(shape, int if k in INDICES.get(case, ()) else float)
         for k, shape in enumerate(shapes)
     ]
     jaxpr = jax.make_jaxpr(fn)(*arrays).jaxpr

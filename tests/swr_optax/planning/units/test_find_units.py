@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from architectures import ARCHITECTURES
+from families import FAMILIES
 from networks import network
 import random_programs
 import swr_optax
@@ -109,6 +110,26 @@ def listed(plan):
         (units.count, names(plan, units.incoming), names(plan, units.outgoing))
         for units in plan.units
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "incoming", "outgoing"),
+    [
+        ("message passing", 6, {"message 1", "own 1", "bias 0"}, {"out 0"}),
+        ("graph attention", 6, {"w 1"}, {"a1 0", "a2 0", "out 0"}),
+        ("Fourier operator", 5, {"modes 1", "points 1", "bias 0"}, {"out 0"}),
+    ],
+)
+def test_units_pass_graphs_and_frequencies(name, count, incoming, outgoing):
+    family = FAMILIES[name]
+    params, *inputs = family.arguments()
+    plan = swr_optax.plan_rescaling(family.forward, params, *inputs)
+    assert listed(plan) == [(count, incoming, outgoing)]
+    order = np.random.default_rng(0).permutation(count)
+    turned, _ = permuted(params, None, plan, plan.units[0], order)
+    np.testing.assert_allclose(
+        family.forward(turned, *inputs), family.forward(params, *inputs), rtol=1e-4
+    )
 
 
 def test_a_flax_cnn_with_batch_normalisation():
