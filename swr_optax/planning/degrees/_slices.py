@@ -214,11 +214,16 @@ def gathered(eqn: core.JaxprEqn, operand: int, along: SliceAxis) -> SliceAxis | 
 
 def scattered(eqn: core.JaxprEqn, operand: int, along: SliceAxis) -> SliceAxis | None:
     """Axes that are written whole, or one by one as ``vmap`` does."""
-    array, indices, updates = map(shape_of, eqn.invars)
+    array, _, updates = map(shape_of, eqn.invars)
     numbers = eqn.params["dimension_numbers"]
-    batching = tuple(map(int, numbers.operand_batching_dims))
-    each = tuple(map(int, numbers.scatter_indices_batching_dims))
-    gone = (*numbers.inserted_window_dims, *batching)
+    one_by_one = dict(
+        zip(
+            map(int, numbers.operand_batching_dims),
+            map(int, numbers.scatter_indices_batching_dims),
+            strict=True,
+        )
+    )
+    gone = (*numbers.inserted_window_dims, *one_by_one)
     window = dict(
         zip(
             (axis for axis in range(len(array)) if axis not in gone),
@@ -226,22 +231,22 @@ def scattered(eqn: core.JaxprEqn, operand: int, along: SliceAxis) -> SliceAxis |
             strict=True,
         )
     )
-    # Where the indices' axes are in the updates; the last one holds an index.
-    written = [axis for axis in range(len(updates)) if axis not in window.values()]
-    to_indices = dict(zip(written, range(len(indices) - 1), strict=True))
+    # From the array's axes to those of indices and updates; here the way back.
     axis: int | None = along.axis
-    if operand == 2:
-        back = {there: here for here, there in window.items()}
-        axis = back.get(along.axis)
-        if axis is None:
-            operand, along = 1, along._replace(axis=to_indices[along.axis])
-    if operand == 1:
-        found = along.axis in each
-        return along._replace(axis=batching[each.index(along.axis)]) if found else None
-    if axis in batching:
-        return along
+    if operand == 2 and axis in window.values():
+        axis = _backwards(window)[along.axis]
+    elif operand > 0:
+        chosen = [a for a in range(len(updates)) if a not in window.values()]
+        position = along.axis if operand == 1 else chosen.index(along.axis)
+        axis = _backwards(one_by_one).get(position)
+    if axis is None:
+        return None
     whole = axis in window and updates[window[axis]] == array[axis]
-    return along._replace(axis=axis) if whole and axis is not None else None
+    return along._replace(axis=axis) if whole or axis in one_by_one else None
+
+
+def _backwards(numbers: dict[int, int]) -> dict[int, int]:
+    return {there: here for here, there in numbers.items()}
 
 
 def updated(eqn: core.JaxprEqn, operand: int, along: SliceAxis) -> SliceAxis | None:

@@ -191,11 +191,14 @@ CASES = {
         {(0, 0): 0, (0, 1): None, (0, 2): 2, (1, 0): 0, (2, 0): 0, (2, 1): None},
     ),
     "scatter, batched behind": (
-        lambda a, i, b: jax.vmap(
-            lambda a, i, b: a.at[i].set(b), in_axes=(2, 1, 1), out_axes=2
-        )(a, i % 2, b),
-        (A, (5, 4), (5, 4, 3)),
-        {},
+        lambda a, i, b: lax.scatter(
+            a,
+            i % 3,
+            b,
+            lax.ScatterDimensionNumbers((0,), (1,), (1,), (0,), (0,)),
+        ),
+        (A, (2, 5, 1), (4, 2, 5)),
+        {(0, 0): 0, (0, 1): None, (1, 0): 0, (2, 0): 2, (2, 1): 0, (2, 2): None},
     ),
     **{
         f"scatter-{name}": (
