@@ -83,13 +83,18 @@ SENTENCES = {
         ),
         (
             r"half of the images SWR has ([.\d]+), L2 ([.\d]+), S&P ([.\d]+) and plain",
-            lambda: of(
-                "warm-start-cifar10", "score", "swr", "l2", "shrink_and_perturb"
-            ),
+            lambda: [
+                warm(method, λ)
+                for method, λ in (*GIVEN.items(), ("shrink_and_perturb", 0.8))
+            ],
         ),
         (
             r"and plain Adam ([.\d]+), which from scratch has ([.\d]+)",
-            lambda: [*of("warm-start-cifar10", "score", "vanilla"), from_scratch()],
+            lambda: [warm("vanilla"), from_scratch()],
+        ),
+        (
+            r"With λ tuned on held-out images, L2 has ([.\d]+) and SWR ([.\d]+) there",
+            lambda: [warm("l2", 1e-2), warm("swr", 2e-3)],
         ),
         (
             r"falls twice, SWR has ([.\d]+) if .* reference norms, and ([.\d]+) if not",
@@ -105,7 +110,7 @@ SENTENCES = {
         ),
         (
             r"the former varies by ([.\d]+) on those images, and L2 by ([.\d]+)\.",
-            lambda: [varies("swr-reinit"), varies("l2")],
+            lambda: [varies("swr_reinit-decay"), varies("l2-decay")],
         ),
     ],
     "experiments/guide/agents.md": [
@@ -160,7 +165,7 @@ SENTENCES = {
         ),
         (
             r"4000 images has a standard error of ([.\d]+),",
-            lambda: [(0.4 * 0.6 / 4000) ** 0.5],
+            lambda: [standard_error(0.4, 4000)],
         ),
         (
             r"LayerNorm grows to ([.\d]+) times its norm, while",
@@ -174,11 +179,30 @@ SENTENCES = {
     "experiments/guide/paper.md": [
         (
             r"it is ([.\d]+) above the plain warm start",
-            lambda: [gap("score", "warm-start-cifar10")],
+            lambda: [warm("swr", 1e-3) - warm("vanilla")],
         ),
         (
             r"of the single task has ([.\d]+)\.",
             lambda: [from_scratch()],
+        ),
+        (
+            r"within the standard error of ([.\d]+);",
+            lambda: [standard_error(held_out("swr-warm-start").max(), 5000)],
+        ),
+        (
+            r"L2 is ([.\d]+) ahead of SWR, and SWR ([.\d]+) of itself with the paper's",
+            lambda: [
+                warm("l2", 1e-2) - warm("swr", 2e-3),
+                warm("swr", 2e-3) - warm("swr", 1e-3),
+            ],
+        ),
+        (
+            r"a test accuracy has a standard error of ([.\d]+)\)",
+            lambda: [standard_error(warm("l2", 1e-2), 10000)],
+        ),
+        (
+            r"here too: over a tenfold range it varies by ([.\d]+), L2 by ([.\d]+)\.",
+            lambda: [varies("swr-warm-start"), varies("l2-warm-start")],
         ),
         (
             r"S&P rises to ([.\d]+) behind the change and falls to ([.\d]+) \(epochs",
@@ -191,7 +215,7 @@ SENTENCES = {
             r"on half of the images \(([.\d]+) and ([.\d]+)\)",
             lambda: [
                 warm_started(method, stage=1).tail(10).mean()
-                for method in ("l2", "swr")
+                for method in ("l2", "swr")  # With the paper's λ.
             ],
         ),
         (
@@ -230,7 +254,11 @@ SENTENCES = {
         ),
         (
             r"on which such an accuracy has a standard error of ([.\d]+):",
-            lambda: [(held_out("l2").max() * (1 - held_out("l2").max()) / 5000) ** 0.5],
+            lambda: [standard_error(held_out("l2-decay").max(), 5000)],
+        ),
+        (
+            r"as sweeps go now, 5e-3 is ahead of 1e-2 by ([.\d]+)\.",
+            lambda: [np.subtract(*held_out("l2-decay", 10)[[5e-3, 1e-2]])],
         ),
         (
             r"on the test images, L2 is ([.\d]+) ahead of SWR \+ re-init",
@@ -238,7 +266,7 @@ SENTENCES = {
         ),
         (
             r"tenfold ranges of λ it varies by ([.\d]+), L2 by ([.\d]+)\.",
-            lambda: [varies("swr-reinit"), varies("l2")],
+            lambda: [varies("swr_reinit-decay"), varies("l2-decay")],
         ),
         (
             r"from a growth of ([.\d]+) to ([.\d]+),",
@@ -297,6 +325,7 @@ OTHERWISE = {
     "S&P, told when the task changes": "shrink_and_perturb",
     "SWR + re-init, tuned": "swr_reinit",
     "SWR, one λ": "swr",
+    "SWR, tuned": "swr",
     "SWR, the value kept": "swr_function",
     "SWR, value and logits kept": "swr_kept",
     "SWR, two λ, and L2 Init's pull on the directions": "swr_directions",
@@ -329,7 +358,10 @@ PARTS = {
         f"single-task-decay-cifar10{part}"
         for part in ("", "-swr", "-l2-tuned", "-swr-reinit-tuned")
     ),
-    "warm-start-cifar10": ("warm-start-cifar10", "warm-start-cifar10-others"),
+    "warm-start-cifar10": tuple(
+        f"warm-start-cifar10{part}"
+        for part in ("", "-others", "-l2-tuned", "-swr-tuned")
+    ),
     **{name: (name, f"{name}-l2") for name in PENALTIES},
 }
 """Results that were run one after the other and are one table."""
@@ -367,6 +399,10 @@ def lambdas(text):
     return [*dict.fromkeys(map(float, numbers))]
 
 
+GIVEN = {"swr": 1e-3, "l2": 2e-2}
+"""The paper's λ for the warm start on CIFAR-10."""
+
+
 def row_of(result, method, λ=None):
     """The one row of a ranking that a method has, or has with this λ."""
     found = measured(result).loc[[method]]
@@ -381,16 +417,35 @@ def falling(method, λ=None, column="score"):
     return row_of("single-task-decay-cifar10", method, λ)[column]
 
 
-def held_out(name):
-    """Accuracies at the end of a sweep on CIFAR-10's held-out images, by λ."""
-    found = pd.read_csv(RESULTS / f"sweep-{name}-decay-cifar10" / "sweep.csv.gz")
-    last = found[found["epoch"] == found["epoch"].max()]
-    return last.set_index("coefficient")["validation_accuracy"]
+def warm(method, λ=None):
+    """Mean over the last ten epochs of a method with one λ, warm start on CIFAR-10."""
+    return row_of("warm-start-cifar10", method, λ)["score"]
+
+
+SWEEPS = (("l2-warm-start", "swr-warm-start"), ("l2-decay", "swr_reinit-decay"))
+"""On CIFAR-10's held-out images, in the order of their tables."""
+
+
+def held_out(name, epochs=None):
+    """Accuracies by λ: of the last epoch where the rate falls, else of the last ten."""
+    if epochs is None:
+        epochs = 1 if name.endswith("decay") else 10
+    folder = f"sweep-{name.replace('_', '-')}-cifar10"
+    found = pd.read_csv(RESULTS / folder / "sweep.csv.gz")
+    found = found[found["stage"] == found["stage"].max()]
+    last = found[found["epoch"] > found["epoch"].max() - epochs]
+    return last.groupby("coefficient")["validation_accuracy"].mean()
+
+
+def standard_error(accuracy, images):
+    """Of an accuracy on so many images."""
+    return (accuracy * (1 - accuracy) / images) ** 0.5
 
 
 def varies(name):
     """By how much λ moves such an accuracy."""
-    return held_out(name).max() - held_out(name).min()
+    tried = held_out(name)
+    return tried.max() - tried.min()
 
 
 def gap(column, result="single-task-cifar10", above="swr", below="vanilla"):
@@ -417,8 +472,8 @@ def from_scratch():
 
 
 def warm_started(method, stage):
-    """A method's test accuracy over the epochs of a phase on CIFAR-10."""
-    rows = pd.concat([epochs_of(part) for part in PARTS["warm-start-cifar10"]])
+    """Test accuracy over the epochs of a phase on CIFAR-10, with the paper's λ."""
+    rows = pd.concat([epochs_of(part) for part in PARTS["warm-start-cifar10"][:2]])
     rows = rows[(rows["method"] == method) & (rows["stage"] == stage)]
     return rows.set_index("epoch")["test_accuracy"].sort_index().loc[1:]
 
@@ -556,16 +611,23 @@ def test_costs_are_the_benchmark_s():
         assert same(number, ratio), case
 
 
-def test_held_out_accuracies_are_the_sweeps():
+@pytest.mark.parametrize(("number", "names"), enumerate(SWEEPS))
+def test_held_out_accuracies_are_the_sweeps(number, names):
     page = (ROOT / "experiments/guide/paper.md").read_text(encoding="utf-8")
-    heading, *rows = re.findall(r"^\| (?:λ of L2|[-e\d]+) \|.*$", page, re.MULTILINE)
-    assert "λ of SWR + re-init" in heading
-    for place, name in ((0, "l2"), (2, "swr-reinit")):
+    found = re.findall(r"^\| λ of .*\n\|[-|]*\n(?:\|.*\n)+", page, re.MULTILINE)
+    assert len(found) == len(SWEEPS)
+    heading, _, *rows = (
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in found[number].splitlines()
+    )
+    for place, name in zip((0, 2), names, strict=True):
+        method = METHODS[name.split("-")[0]].label
+        assert heading[place] == f"λ of {method}"
         tried = held_out(name)
-        cells = [row.strip("|").split("|")[place : place + 2] for row in rows]
+        cells = [row[place : place + 2] for row in rows]
         assert {float(λ) for λ, _ in cells} == set(tried.index)
         for λ, accuracy in cells:
-            assert same(accuracy.strip(" *"), tried[float(λ)]), (name, λ)
+            assert same(accuracy.strip("*"), tried[float(λ)]), (name, λ)
             assert ("*" in accuracy) == (tried[float(λ)] == tried.max())
 
 
