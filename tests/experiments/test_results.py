@@ -611,7 +611,7 @@ def test_costs_are_the_benchmark_s():
         assert same(number, ratio), case
 
 
-@pytest.mark.parametrize(("number", "names"), enumerate(SWEEPS))
+@pytest.mark.parametrize(("number", "names"), list(enumerate(SWEEPS)))
 def test_held_out_accuracies_are_the_sweeps(number, names):
     page = (ROOT / "experiments/guide/paper.md").read_text(encoding="utf-8")
     found = re.findall(r"^\| λ of .*\n\|[-|]*\n(?:\|.*\n)+", page, re.MULTILINE)
