@@ -21,7 +21,7 @@ class Family(NamedTuple):
 
     Attributes:
         forward: the network.
-        shapes: of the parameters, which may be complex where ``forward`` says so.
+        shapes: of the parameters.
         inputs: shapes of random inputs, or arrays.
         free: in how many directions its weights can scale without a change to the
             function: the number of weights less that of the demands.
