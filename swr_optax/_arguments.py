@@ -33,6 +33,11 @@ def check_scalar(value: Any, name: str, allowed: str) -> None:
 
 
 def check_axis_name(axis_name: Any) -> None:
+    """Refuses what is neither an axis's name nor several.
+
+    Raises:
+        TypeError: for another type.
+    """
     names = (axis_name,) if isinstance(axis_name, str) else axis_name
     if not isinstance(names, (tuple, list)) or not all(
         isinstance(name, str) for name in names
@@ -43,7 +48,12 @@ def check_axis_name(axis_name: Any) -> None:
 
 
 def whole_steps(reset_steps: Any) -> np.ndarray:
-    """Steps as an int32 array."""
+    """Steps as an int32 array.
+
+    Raises:
+        TypeError: if they are no list of known whole numbers.
+        ValueError: if one is negative or does not fit.
+    """
     if isinstance(reset_steps, jax.core.Tracer):
         raise TypeError(
             "reset_steps must be known numbers, not traced: close over them instead of"

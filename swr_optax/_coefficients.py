@@ -20,7 +20,12 @@ Coefficient: TypeAlias = jax.typing.ArrayLike | optax.Schedule
 def coefficients_of_groups(
     coefficient: Coefficient | Mapping[str, Coefficient], plan: RescalingPlan
 ) -> dict[str, Coefficient]:
-    """The coefficient of each group."""
+    """The coefficient of each group.
+
+    Raises:
+        TypeError: for what is no coefficient.
+        ValueError: for a number outside [0, 1], or a mapping of other groups.
+    """
     if not isinstance(coefficient, Mapping):
         _check_coefficient(coefficient, "coefficient")
         return dict.fromkeys(plan.groups, coefficient)

@@ -41,7 +41,12 @@ from experiments.protocols.stream_loop import run_jobs
 from experiments.protocols.streams import STREAMS
 from experiments.reporting import ranking
 from experiments.reporting.drawing.plane import draw_plane
-from experiments.reporting.naming import digits, lower_is_better, score_in_words
+from experiments.reporting.naming import (
+    digits,
+    has_tasks,
+    lower_is_better,
+    score_in_words,
+)
 from experiments.training.checkpoint import Checkpoints
 from experiments.training.compiled import keep_compiled_programs
 from experiments.training.engine import Engine, run_here
@@ -363,7 +368,7 @@ def _title(config: Config | AgentConfig) -> str:
     """What was swept, and below that what it is judged by."""
     (method,) = config.methods
     what = score_in_words(config.protocol)
-    if config.protocol in (*STREAMS, AGENT):
+    if has_tasks(config.protocol):
         sign = "minus the " if lower_is_better(config.protocol) else ""
         what = f"{sign}{what}, seeds {SWEEP_SEED} to {SWEEP_SEED + SEEDS - 1}"
     else:

@@ -1,7 +1,5 @@
 """Slices through every primitive: a change of one must stay in its own place."""
 
-import re
-
 import jax
 from jax import lax
 import jax.numpy as jnp
@@ -241,10 +239,11 @@ CASES = {
     ),
 }
 
-INDICES = {
-    case: (1,) for case in CASES if re.search("^(gather,|scatter.*batched)", case)
-}
-"""Operands of cases that are whole numbers."""
+WITH_INDICES = (
+    *("gather, in part", "gather, batched"),
+    *("scatter, batched", "scatter, batched behind"),
+)
+"""Cases whose second operand is of whole numbers."""
 
 
 FOLLOWED = {
@@ -272,7 +271,7 @@ def equation_of(case):
     fn, shapes, _ = CASES[case]
     name = case.split(",")[0]
     arrays = [
-        jnp.zeros(shape, int if k in INDICES.get(case, ()) else float)
+        jnp.zeros(shape, int if k == 1 and case in WITH_INDICES else float)
         for k, shape in enumerate(shapes)
     ]
     jaxpr = jax.make_jaxpr(fn)(*arrays).jaxpr
