@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from swr_optax._norms import Place, rows_of
 from swr_optax.planning import RescalingPlan
 from swr_optax.planning._rescale import leaf_log_scalers
+from swr_optax.planning.plan import Place, rows_of
 
 SURVIVING_EPSILONS = 2
 """A factor that is off one by so many epsilons of a type survives rounding.

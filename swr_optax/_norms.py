@@ -13,9 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from swr_optax.planning import RescalingPlan
-
-Place: TypeAlias = int | slice | None
-"""Where a plan has an array: its row, its slices' rows, or None if masked out."""
+from swr_optax.planning.plan import Place, rows_of
 
 AxisName: TypeAlias = str | tuple[str, ...]
 """Names of the axes of :func:`jax.shard_map` over which weights may be split."""
@@ -26,15 +24,6 @@ STACKED_UP_TO = 2**12
 Below, a reduction of its own costs an array more than the copy: one more kernel to
 start, or with XLA's reductions in stages three.
 """
-
-
-def rows_of(place: Place) -> range:
-    """The rows of the plan that an array has."""
-    if place is None:
-        return range(0)
-    if isinstance(place, slice):
-        return range(place.start, place.stop)
-    return range(place, place + 1)
 
 
 def norms_of_weights(

@@ -28,12 +28,13 @@ from swr_optax._coefficients import (
 )
 from swr_optax._debts import Debts
 from swr_optax._for_xla import after, entries
-from swr_optax._norms import AxisName, Place, norms_of_weights, rows_of, widened
+from swr_optax._norms import AxisName, norms_of_weights, widened
 from swr_optax._turns import for_turns, in_order, turns_of
 from swr_optax._updates import changes_of
 from swr_optax.planning import RescalingPlan
 from swr_optax.planning._arguments import array_leaves, check_plan
 from swr_optax.planning._rescale import leaf_log_scalers
+from swr_optax.planning.plan import Place, rows_of
 from swr_optax.planning.plan._paths import is_masked
 
 # The mathematics.

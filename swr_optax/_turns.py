@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from swr_optax._for_xla import entries
-from swr_optax._norms import Place, rows_of
 from swr_optax.planning import RescalingPlan
+from swr_optax.planning.plan import Place, rows_of
 
 ALONE_FROM = 2**17
 """Entries of a weight from which on it is dealt with before the next one begins."""

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from swr_optax._norms import Place
+from swr_optax.planning.plan import Place
 from swr_optax.planning.plan._paths import is_masked, named_leaves
 from swr_optax.planning.plan._shown import listed
 

@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from swr_optax._norms import rows_of, widened
+from swr_optax._norms import widened
 from swr_optax.baselines._parameters import are_weights
 from swr_optax.planning import Leaf, RescalingPlan
+from swr_optax.planning.plan import rows_of
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,9 +3,17 @@
 Start with ``_plan.py``.
 """
 
-from swr_optax.planning.plan._leaf import Leaf
+from swr_optax.planning.plan._leaf import Leaf, Place, rows_of
 from swr_optax.planning.plan._plan import RescalingPlan
 from swr_optax.planning.plan._priority import Priority
 from swr_optax.planning.plan._units import Units, UnitSlices
 
-__all__ = ["Leaf", "Priority", "RescalingPlan", "UnitSlices", "Units"]
+__all__ = [
+    "Leaf",
+    "Place",
+    "Priority",
+    "RescalingPlan",
+    "UnitSlices",
+    "Units",
+    "rows_of",
+]

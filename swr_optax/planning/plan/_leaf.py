@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 
 from swr_optax.planning.degrees import Role
+
+Place: TypeAlias = int | slice | None
+"""Where a plan has an array: its row, its slices' rows, or None if masked out."""
+
+
+def rows_of(place: Place) -> range:
+    """The rows of the plan that an array has."""
+    if place is None:
+        return range(0)
+    if isinstance(place, slice):
+        return range(place.start, place.stop)
+    return range(place, place + 1)
 
 
 @dataclasses.dataclass(frozen=True)
