@@ -13,12 +13,16 @@ def _change(params, stats, plan, places, count, change):
     positions = [(0, k) for k in range(len(arrays[0]))]
     positions += [(1, k) for k in range(len(arrays[1]))]
     rows = [*plan.match_params(params), *plan.match_statistics(stats)]
-    where = dict(zip(map(str, rows), positions, strict=True))
+    where = {}
+    for row, (tree, k) in zip(rows, positions, strict=True):
+        if isinstance(row, int):
+            where[row] = arrays[tree][k]
+        else:  # Views of the layers of a stack.
+            where |= zip(range(row.start, row.stop), arrays[tree][k], strict=True)
     for place in places:
-        tree, k = where[str(place.leaf)]
-        array = np.moveaxis(arrays[tree][k], place.axis, 0)
+        array = np.moveaxis(where[place.leaf], place.axis, 0)
         units = place.unit_of_entries(count, len(array))
-        arrays[tree][k] = np.moveaxis(change(array.copy(), units), 0, place.axis)
+        array[...] = change(array.copy(), units)
     return tuple(
         structure.unflatten(map(jnp.asarray, leaves))
         for leaves, (_, structure) in zip(arrays, flat, strict=True)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from swr_optax.planning._arguments import check_function, check_plan
 from swr_optax.planning._network import Network, trace
 from swr_optax.planning.plan import RescalingPlan, Units
-from swr_optax.planning.units import FoundUnits, Program, Spot, find_units
+from swr_optax.planning.units import FoundUnits, Program, Read, find_units
 
 
 def with_activations(
@@ -48,7 +48,9 @@ def with_activations(
         the product with outgoing weights, after the nonlinearity and pooling, of
         shape (batch, ..., units).  Where different values of the same units enter
         products, as along the trunk of a residual network, all of them are
-        there, one after the other in one array of shape (values, units).
+        there, one after the other in one array of shape (values, units).  Of a
+        recurrent network, or any other scan of which one round is like the other,
+        the values of all rounds are in it, along its first axis.
 
     Raises:
         ValueError: when it is called, if ``fn`` does not have the plan's units, or
@@ -70,12 +72,10 @@ def with_activations(
             leaf if hasattr(leaf, "dtype") else jnp.asarray(leaf)
             for leaf in jax.tree.leaves((params, *rest))
         ]
-        wanted = {node.number for each in found for node in each.reads}
+        wanted = {read.number for each in found for read in each.reads}
         outputs, values = program.evaluate(args, wanted)
         activations = tuple(
-            _together(
-                [_units_last(values[node.number], node.spot) for node in each.reads]
-            )
+            _together([_units_last(values[read.number], read) for read in each.reads])
             for each in found
         )
         return jax.tree.unflatten(jax.tree.structure(network.returned), outputs), (
@@ -112,9 +112,10 @@ def _refuse(plan: RescalingPlan, units: Units) -> FoundUnits:
     )
 
 
-def _units_last(value: jax.Array, spot: Spot) -> jax.Array:
+def _units_last(value: jax.Array, read: Read) -> jax.Array:
     """The slices of an array with one entry for each unit along the last axis."""
-    (axis, length, inner), start, stop = spot
+    value = value[tuple(slice(None) if i is None else i for i in read.rounds)]
+    (axis, length, inner), start, stop = read.spot
     rows = jnp.moveaxis(value, axis, -1)[..., start:stop]
     front = rows.shape[:-1]
     apart = jnp.moveaxis(rows.reshape(*front, -1, length, inner), -2, -1)

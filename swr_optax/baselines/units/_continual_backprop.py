@@ -23,6 +23,7 @@ from swr_optax.baselines.units._resetting import (
 )
 from swr_optax.planning import RescalingPlan, Units
 from swr_optax.planning._arguments import check_function, check_plan
+from swr_optax.planning.plan import rows_of
 from swr_optax.planning.plan._paths import is_masked
 
 
@@ -167,13 +168,13 @@ def outgoing_magnitude(
     units: Units, params: optax.Params, plan: RescalingPlan
 ) -> jax.Array:
     """Sum of each unit's outgoing weights' magnitudes; shape (units,)."""
-    rows = plan.match_params(params)
+    places = plan.match_params(params)
     leaves = jax.tree.leaves(params, is_leaf=is_masked)
-    array_of = {
-        row: array
-        for row, array in zip(rows, leaves, strict=True)
-        if isinstance(row, int)
-    }
+    array_of = {}
+    for rows, array in zip(map(rows_of, places), leaves, strict=True):
+        for row in rows:
+            index = plan.leaves[row].index
+            array_of[row] = array if index is None else array[index]
     total = jnp.zeros(units.count)
     for place in units.outgoing:
         if place.leaf not in array_of:

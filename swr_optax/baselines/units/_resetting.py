@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from swr_optax.planning import RescalingPlan, UnitSlices
+from swr_optax.planning import Leaf, RescalingPlan, UnitSlices
+from swr_optax.planning.plan import rows_of
 from swr_optax.planning.plan._paths import is_masked
 
 
@@ -90,7 +91,7 @@ def reset_units(
         structure: Any = jax.tree.structure(params, is_leaf=is_masked)
         updates = structure.flatten_up_to(step.updates)
         fresh = structure.flatten_up_to(init_fn(key))
-        position_of = {row: k for k, row in enumerate(places) if isinstance(row, int)}
+        position_of = {row: k for k, p in enumerate(places) for row in rows_of(p)}
         changed: list[Any] = [False] * len(leaves)
         for side in ("incoming", "outgoing"):  # The outgoing have the last word.
             for units, mask in zip(plan.units, masks, strict=True):
@@ -98,8 +99,9 @@ def reset_units(
                     k = position_of.get(place.leaf)
                     if k is None or updates[k] is None:
                         continue  # It is masked out.
-                    zero = side == "outgoing" or plan.leaves[place.leaf].role == "shift"
-                    entries = entries_of(place, mask, leaves[k].shape)
+                    leaf = plan.leaves[place.leaf]
+                    zero = side == "outgoing" or leaf.role == "shift"
+                    entries = entries_of(place, mask, leaf, leaves[k].shape)
                     new = (0 if zero else fresh[k]) - leaves[k]
                     updates[k] = jnp.where(entries, new, updates[k]).astype(
                         updates[k].dtype
@@ -119,13 +121,26 @@ def reset_units(
     return jax.lax.cond(any_at_all, reset, lambda step: step, step)
 
 
-def entries_of(place: UnitSlices, mask: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Which entries of an array are of the masked units; broadcasts to its shape."""
-    units = place.unit_of_entries(mask.shape[0], shape[place.axis])
+def entries_of(
+    place: UnitSlices, mask: jax.Array, leaf: Leaf, shape: tuple[int, ...]
+) -> jax.Array:
+    """Which entries of an array are of the masked units; broadcasts to its shape.
+
+    Args:
+        place: says where the units are in a leaf of the plan.
+        mask: which units are meant, shape (units,).
+        leaf: that leaf, which may be a slice of the array.
+        shape: of the array.
+    """
+    units = place.unit_of_entries(mask.shape[0], leaf.shape[place.axis])
     along = jnp.where(units >= 0, mask[units], False)
-    return along.reshape(
-        [-1 if axis == place.axis else 1 for axis in range(len(shape))]
+    entries = along.reshape(
+        [-1 if axis == place.axis else 1 for axis in range(len(leaf.shape))]
     )
+    if leaf.index is None:
+        return entries
+    here = jnp.arange(shape[0]) == leaf.index
+    return here.reshape(-1, *[1] * len(leaf.shape)) & entries
 
 
 def _begun_anew(state: Any, begun: Any, params: Any, changed: Any) -> Any:

@@ -45,6 +45,18 @@ def whole_axis(axis: int, size: int) -> Spot:
     return Spot(SliceAxis(axis, size), 0, size)
 
 
+def moved(spot: Spot, by: int) -> Spot:
+    """The same slices where the axis has another number.
+
+    Raises:
+        Mixed: if it has none.
+    """
+    axis = spot.along.axis + by
+    if axis < 0:
+        raise Mixed
+    return spot._replace(along=spot.along._replace(axis=axis))
+
+
 def after(eqn: core.JaxprEqn, operand: int, spot: Spot) -> list[Spot | None]:
     """Where the slices are in each result; None where none of them is.
 

@@ -41,6 +41,8 @@ CASES = [
     "haiku cnn-bn",
     "equinox cnn-bn",
     "equinox transformer",
+    "lstm",
+    "scanned blocks",
 ]
 
 

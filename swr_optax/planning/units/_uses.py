@@ -1,0 +1,157 @@
+"""What the values of a program are used for, and where they are made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from swr_optax.planning.degrees import IDENTITIES
+from swr_optax.planning.units._program import Link, Program, Step
+
+WHOLE = IDENTITIES | {"convert_element_type"}
+"""What keeps the layers of a stack in their places."""
+
+
+class Uses:
+    """A program with what its values are used for.
+
+    A scan that takes a stack of the plan apart has layers, and its rounds are told
+    apart.  One round of any other scan stands for all.
+
+    Args:
+        program: its first inputs are the leaves.
+        rows: for each of them its place among the plan's leaves; a slice for a stack.
+        parameters: how many of them are parameters.
+        statistics_out: for each output whether it is an updated statistic.
+
+    Attributes:
+        program: the program.
+        leaves: the place of each leaf, by the number of its value.
+        parameters: how many leaves are parameters.
+        inputs: the values that are given beside the leaves.
+        data: the values that depend on these.
+        uses: for each value the equations and links that take it, and as what.
+        made: for each value the equation or link that makes it, and as what.
+        visible: the values that the program can return from inside.
+        outputs: the values that it returns, but for updated statistics.
+        updates: for each updated statistic the values that it is an update of.
+        aliases: for each value what calls give it for other numbers outside.
+        stacks: the values that hold the layers of a stack, if only scans take them.
+        layered: the scans with layers.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        rows: Sequence[int | slice],
+        parameters: int,
+        statistics_out: Sequence[bool],
+    ) -> None:
+        self.program = program
+        self.leaves = {
+            number: k for k, number in enumerate(program.inputs[: len(rows)])
+        }
+        self.parameters = parameters
+        self.inputs = frozenset(program.inputs[len(rows) :])
+        self.data = set(self.inputs)
+        self.uses: dict[int, list[tuple[Step | Link, int]]] = {}
+        self.made: dict[int, tuple[Step | Link, int]] = {}
+        self.visible = program.visible()
+        self.outputs = frozenset(
+            output
+            for output, statistic in zip(program.outputs, statistics_out, strict=True)
+            if isinstance(output, int) and not statistic
+        )
+        # Each updated statistic is for the statistic of its turn.
+        updated = [
+            output
+            for output, statistic in zip(program.outputs, statistics_out, strict=True)
+            if statistic
+        ]
+        self.updates: dict[int, list[int]] = {}
+        for output, given in zip(updated, program.inputs[parameters:], strict=False):
+            if isinstance(output, int):
+                self.updates.setdefault(output, []).append(given)
+        # What a call returns is the value inside, under another number.
+        self.aliases: dict[int, list[int]] = {}
+        for outside, inside in program.same.items():
+            if isinstance(inside, int):
+                self.aliases.setdefault(inside, []).append(outside)
+        steps: list[Step | Link] = [*program.equations(), *program.links]
+        for step in steps:
+            for k, operand in enumerate(step.operands):
+                if isinstance(operand, int):
+                    self.uses.setdefault(operand, []).append((step, k))
+            for k, result in enumerate(step.results):
+                self.made[result] = step, k
+        known = -1
+        while known < len(self.data):  # What a round returns goes into the next.
+            known = len(self.data)
+            for step in steps:
+                numbers = [n for n in step.operands if isinstance(n, int)]
+                if any(self.source(number) in self.data for number in numbers):
+                    self.data.update(step.results)
+
+        self.stacks: set[int] = set()
+        for number, row in zip(program.inputs, rows, strict=False):
+            if isinstance(row, slice):
+                self.stacks |= self._only_scanned(number)
+        self.layered = {
+            link.loop
+            for link in program.links
+            for start in link.operands
+            if link.moved < 0 and isinstance(start, int) and self.is_stack(start)
+        }
+        # Updates of statistics that are stacked too.
+        self.stacks |= {
+            number
+            for link in program.links
+            for number in link.results
+            if link.moved > 0 and link.loop in self.layered and self._is_update(number)
+        }
+
+    def is_stack(self, number: int) -> bool:
+        """Whether a value holds the layers of a stack."""
+        return self.source(number) in self.stacks
+
+    def _only_scanned(self, stack: int) -> set[int]:
+        """A stack and what it is cast to, if only scans take these; else nothing."""
+        found = [stack]
+        for number in found:
+            for name in self.names(number):
+                if name in self.outputs:
+                    return set()
+                for step, operand in self.uses.get(name, []):
+                    if isinstance(step, Step) and step.eqn.primitive.name in WHOLE:
+                        found.append(step.results[operand])
+                    elif isinstance(step, Step) or step.moved >= 0:
+                        return set()
+        return set(found)
+
+    def _is_update(self, number: int) -> bool:
+        names = self.names(number)
+        return any(name in self.updates for name in names) and not any(
+            name in self.uses or name in self.outputs for name in names
+        )
+
+    def layers_around(self, number: int) -> list[int]:
+        """The scans with layers that are around a value."""
+        return [loop for loop in self.program.loops[number] if loop in self.layered]
+
+    def source(self, number: int) -> int:
+        """The number of the same value where it is made."""
+        while number in self.program.same:
+            inside = self.program.same[number]
+            if not isinstance(inside, int):
+                return number
+            number = inside
+        return number
+
+    def names(self, number: int) -> list[int]:
+        """All numbers of a value, from where it is made outwards."""
+        found = [number]
+        for name in found:
+            found += self.aliases.get(name, [])
+        return found
+
+    def is_data(self, number: int) -> bool:
+        return number in self.data
