@@ -3,6 +3,8 @@
 import functools
 
 import chex
+import flax.linen as nn
+import haiku as hk
 from hypothesis import given, settings, strategies as st
 import jax
 from jax import lax
@@ -230,6 +232,70 @@ def test_layers_of_what_the_plan_keeps_whole_have_their_units_together(fn):
     expected = {"a": params["a"][:, :, order], "b": params["b"][:, order]}
     chex.assert_trees_all_equal(moved, expected)
     np.testing.assert_allclose(fn(moved, x), fn(params, x), rtol=1e-5)
+
+
+class Normalised(nn.Module):
+    @nn.compact
+    def __call__(self, h, _):
+        norm = nn.BatchNorm(use_running_average=False)
+        return h + nn.Dense(6)(nn.relu(norm(nn.Dense(8)(h)))), None
+
+
+class LinenStack(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        axes = {"params": 0, "batch_stats": 0}
+        split = {"params": True}
+        layers = nn.scan(
+            nn.remat(Normalised), variable_axes=axes, split_rngs=split, length=3
+        )
+        return nn.Dense(2)(layers()(nn.Dense(6)(x), None)[0])
+
+
+def test_running_statistics_of_a_stack_are_those_of_its_layers():
+    net = LinenStack()
+    x = jax.random.normal(KEY, (4, 5))
+    stats = net.init(KEY, x)
+    params = stats.pop("params")
+
+    def apply(params, stats, x):
+        return net.apply({"params": params, **stats}, x, mutable=["batch_stats"])
+
+    plan = swr_optax.plan_rescaling(apply, params, x, stats=stats)
+    norm = "batch_stats/ScanCheckpointNormalised_0/BatchNorm_0"
+    assert [
+        [plan.leaves[place.leaf].name for place in units.statistics]
+        for units in plan.units
+    ] == [[f"{norm}/{name}[{layer}]" for name in ("mean", "var")] for layer in range(3)]
+    outputs, updated = apply(params, stats, x)
+    for units in plan.units:
+        order = np.random.default_rng(0).permutation(units.count)
+        moved, moved_stats = permuted(params, stats, plan, units, order)
+        found, found_stats = apply(moved, moved_stats, x)
+        np.testing.assert_allclose(found, outputs, rtol=1e-4, atol=1e-5)
+        _, expected = permuted(params, updated, plan, units, order)
+        chex.assert_trees_all_close(found_stats, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_stack_of_haiku_has_units_in_each_layer():
+    def layer(h):
+        return h + hk.Linear(6)(jax.nn.relu(hk.Linear(8)(h)))
+
+    net = hk.without_apply_rng(
+        hk.transform(lambda x: hk.experimental.layer_stack(3)(layer)(x))
+    )
+    x = jnp.ones((4, 6))
+    plan = swr_optax.plan_rescaling(net.apply, net.init(KEY, x), x)
+    path = "__layer_stack_no_per_layer"
+    assert listed(plan) == [
+        (
+            8,
+            False,
+            (f"{path}/linear_1/b[{i}] 0", f"{path}/linear_1/w[{i}] 1"),
+            (f"{path}/linear/w[{i}] 0",),
+        )
+        for i in range(3)
+    ]
 
 
 REMEDIES = {
