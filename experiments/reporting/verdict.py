@@ -58,8 +58,9 @@ def verdict(frame: pd.DataFrame) -> str:
     if len(others):
         parts.append(_told_apart(best, others))
     for row in table[control].drop(index=best.name, errors="ignore").itertuples():
-        apart = best["letters"] and not {*row.letters} & {*best["letters"]}
+        apart = not {*row.letters} & {*best["letters"]}
         told = ", which is told apart" if apart else ", not told apart"
+        told = told if best["letters"] else ""
         control = CONTROLS[row.method].format(task=task(protocol))
         parts.append(f"{control} has {format(row.score, form)}{told}")
     parts += _plain(frame, table, best.name)
