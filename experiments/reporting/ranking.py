@@ -218,7 +218,7 @@ def ranking(frame: pd.DataFrame) -> pd.DataFrame:
         ``middle_low``, ``middle_high``), and
         ``letters``: methods that share one are not told apart by paired t tests on
         the seeds' differences, at 5 % after Holm's correction for all pairs. They
-        are empty if there are too few seeds for any test.
+        are empty where there are too few seeds for any test.
     """
     found = scores(frame)
     entries = found.groupby(ENTRY, sort=False)
@@ -237,9 +237,12 @@ def ranking(frame: pd.DataFrame) -> pd.DataFrame:
     if frame["protocol"].iloc[0] == AGENT:
         table = table.join(_middle(entries))
     by_seed = found.pivot(index="seed", columns=ENTRY, values="score")
-    tests = comparisons(by_seed[list(table.index)])
+    several = list(table.index[table["seeds"] >= FEWEST_SEEDS])
+    tests = comparisons(by_seed[several])
     apart = [pair for pair, p in tests.items() if p <= LEVEL]
-    table["letters"] = letters(len(table), apart) if tests else ""
+    table["letters"] = ""
+    if tests:
+        table.loc[several, "letters"] = letters(len(several), apart)
     table = table.reset_index()
     table.insert(0, "name", names(table))
     return table

@@ -60,7 +60,7 @@ def verdict(frame: pd.DataFrame) -> str:
     for row in table[control].drop(index=best.name, errors="ignore").itertuples():
         apart = not {*row.letters} & {*best["letters"]}
         told = ", which is told apart" if apart else ", not told apart"
-        told = told if best["letters"] else ""
+        told = told if row.letters and best["letters"] else ""
         control = CONTROLS[row.method].format(task=task(protocol))
         parts.append(f"{control} has {format(row.score, form)}{told}")
     parts += _plain(frame, table, best.name)
@@ -68,16 +68,22 @@ def verdict(frame: pd.DataFrame) -> str:
 
 
 def _told_apart(best: pd.Series, others: pd.DataFrame) -> str:
-    if not best["letters"]:
-        return f"with fewer than {FEWEST_SEEDS} seeds nothing can be told apart"
-    shared = np.array([bool({*row} & {*best["letters"]}) for row in others["letters"]])
-    alike, apart = others["name"][shared].tolist(), others["name"][~shared].tolist()
+    tested = others[others["letters"] != ""]
+    if not best["letters"] or tested.empty:
+        what = "nothing can be told apart"
+        if len(tested):
+            what = "it can be told apart from none"
+        return f"with fewer than {FEWEST_SEEDS} seeds {what}"
+    shared = np.array([bool({*row} & {*best["letters"]}) for row in tested["letters"]])
+    alike, apart = tested["name"][shared].tolist(), tested["name"][~shared].tolist()
+    few = others["name"].drop(index=tested.index).tolist()
     test = "(paired t tests, Holm, 5 %)"
+    if few:
+        test += f"; there are too few seeds to tell it from {_listed(few, 'the')}"
     if not apart:
         return f"it is not told apart from {_listed(alike, 'any of the')} {test}"
-    of, rest = "all", ""
-    if alike:
-        of, rest = "the", f", but not from {_listed(alike, 'the')}"
+    of = "the" if alike or few else "all"
+    rest = f", but not from {_listed(alike, 'the')}" if alike else ""
     return f"it is told apart from {_listed(apart, of)}{rest} {test}"
 
 

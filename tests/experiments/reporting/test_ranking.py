@@ -226,6 +226,18 @@ def test_the_best_comes_first_and_shares_letters_with_its_likes():
     assert table["letters"].tolist() == ["a", "b", "b"]
 
 
+def test_what_has_few_seeds_has_no_letter():
+    generator = np.random.default_rng(6)
+    accuracy = {
+        name: level + generator.normal(0, 1e-3, (5, 4))
+        for name, level in (("vanilla", 0.2), ("l2", 0.4), ("swr", 0.6))
+    }
+    frame = stream(accuracy)
+    table = ranking(frame[(frame["seed"] < 2) | (frame["method"] != "l2")])
+    assert table["method"].tolist() == ["swr", "l2", "vanilla"]
+    assert table["letters"].tolist() == ["a", "", "b"]
+
+
 def test_pairing_sees_what_differs_less_than_seeds_do():
     generator = np.random.default_rng(5)
     seeds = np.array([0.1, 0.5, 0.9, 0.3])[:, None]

@@ -103,6 +103,22 @@ def test_few_seeds_tell_nothing_apart(write_folder, tmp_path, seeds):
     assert "told apart; so few" not in text
 
 
+def test_methods_with_few_seeds_are_told_apart_from_none(write_folder, tmp_path):
+    methods = ["fresh", "vanilla", "l2", "swr_two"]
+    folder = write_folder(tmp_path / "run", methods=methods, seeds=5, **STREAM)
+    frame = metrics(folder)
+    few = frame["seed"] < 2
+    text = verdict(frame[few | (frame["method"] != "l2")])
+    assert "told apart from vanilla (paired t tests, Holm, 5 %); there are too" in text
+    assert "too few seeds to tell it from L2;" in text
+    text = verdict(frame[few | (frame["method"] != "swr_two")])
+    assert "over 2 to 5 seeds; with fewer than 3 seeds it can be told apart from" in text
+    assert "not told apart" not in text
+    text = verdict(frame[few | (frame["method"] != "fresh")])
+    fresh = text.partition("a fresh network for each task has ")[2].partition(";")[0]
+    assert "told apart" not in fresh
+
+
 def test_stages_have_a_sentence_as_well(write_folder, tmp_path):
     methods = ["scratch", "vanilla", "swr"]
     folder = write_folder(tmp_path / "run", protocol="warm-start", methods=methods)
