@@ -284,6 +284,7 @@ class Group:
             raise Mixed
 
     def ancestors(self, nodes: Iterable[Node]) -> set[Node]:
+        """These places and all that their slices come from."""
         found = list(dict.fromkeys(nodes))
         seen = set(found)
         for node in found:
@@ -294,6 +295,7 @@ class Group:
         return seen
 
     def is_behind_nonlinearity(self, read: Node) -> bool:
+        """Whether a nonlinearity made units of what parameters put out."""
         return any(
             node in self.nonlinear
             and self.has_leaf(node)

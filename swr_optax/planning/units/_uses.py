@@ -29,8 +29,10 @@ class Uses:
         parameters: how many leaves are parameters.
         inputs: the values that are given beside the leaves.
         data: the values that depend on these.
-        uses: for each value the equations and links that take it, and as what.
-        made: for each value the equation or link that makes it, and as what.
+        uses: for each value the equations and links that take it, each with the
+            place among its operands.
+        made: for each value the equation or link that makes it, with the place
+            among its results.
         visible: the values that the program can return from inside.
         outputs: the values that it returns, but for updated statistics.
         updates: for each updated statistic the values that it is an update of.
@@ -128,6 +130,7 @@ class Uses:
         return set(found)
 
     def _is_update(self, number: int) -> bool:
+        """Whether a value is nothing but an updated statistic."""
         names = self.names(number)
         return any(name in self.updates for name in names) and not any(
             name in self.uses or name in self.outputs for name in names
@@ -154,4 +157,5 @@ class Uses:
         return found
 
     def is_data(self, number: int) -> bool:
+        """Whether a value depends on what is given beside the leaves."""
         return number in self.data
