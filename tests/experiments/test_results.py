@@ -29,6 +29,7 @@ TABLES = {
     "experiments/guide/paper.md": (
         *("warm-start-mnist", "warm-start-cifar10"),
         *("continual-full-mnist", "continual-limited-mnist"),
+        "continual-limited-cifar10",
         *("single-task-mnist", "single-task-decay-mnist"),
         *("single-task-decay-cifar10", "balancedness-cifar10"),
     ),
@@ -95,6 +96,13 @@ SENTENCES = {
         (
             r"With λ tuned on held-out images, L2 has ([.\d]+) and SWR ([.\d]+) there",
             lambda: [warm("l2", 1e-2), warm("swr", 2e-3)],
+        ),
+        (
+            r"averages ([.\d]+) and plain Adam ([.\d]+), which falls by ([.\d]+) in",
+            lambda: [
+                *of("continual-limited-cifar10", "score", "swr", "vanilla"),
+                falls("vanilla").mean(),
+            ],
         ),
         (
             r"falls twice, SWR has ([.\d]+) if .* reference norms, and ([.\d]+) if not",
@@ -227,6 +235,33 @@ SENTENCES = {
             lambda: [
                 *around_the_last_change("shrink_and_perturb")[:2],
                 -np.diff(around_the_last_change("swr")[::2])[0],
+            ],
+        ),
+        (
+            r"falls by ([.\d]+) \(mean of nine changes\), as far as ([.\d]+),",
+            lambda: [falls("vanilla").mean(), stages("vanilla").loc[2:, 1].min()],
+        ),
+        (
+            r"has what it had before, within ([.\d]+)\.",
+            lambda: [abs(falls("swr").mean())],
+        ),
+        (
+            r"\.01 of what it had, after (\d+) epochs at the .* and after (\d+) at",
+            lambda: [back_after(2), back_after(10)],
+        ),
+        (
+            r"stage rises from ([.\d]+) in the second to ([.\d]+) in the tenth",
+            lambda: [ends_of_stages("train_loss")[stage] for stage in (2, 10)],
+        ),
+        (
+            r"and its dead units from ([.\d]+) to ([.\d]+)\.",
+            lambda: [ends_of_stages("dead_units")[stage] for stage in (2, 10)],
+        ),
+        (
+            r"from the second stage on it averages ([.\d]+), and plain Adam ([.\d]+)\.",
+            lambda: [
+                stages(method).loc[2:, 1:].to_numpy().mean()
+                for method in ("swr", "vanilla")
             ],
         ),
         (
@@ -514,6 +549,31 @@ def around_the_last_change(method):
     rows = rows[rows["method"] == method]
     means = rows.groupby(["stage", "epoch"])["test_accuracy"].mean()
     return [means[9, 100], means[10, 0], means[10].loc[:3].min()]
+
+
+def stages(method, column="test_accuracy"):
+    """A row for each stage of limited access on CIFAR-10, a column for each epoch."""
+    rows = epochs_of("continual-limited-cifar10")
+    rows = rows[rows["method"] == method]
+    return rows.pivot(index="stage", columns="epoch", values=column)
+
+
+def falls(method):
+    """What is lost there in the first epoch behind each change."""
+    found = stages(method)
+    return found[100].shift() - found[1]
+
+
+def back_after(stage):
+    """Epochs after which plain Adam is within .01 of what it had before a change."""
+    found = stages("vanilla")
+    line = found.loc[stage].loc[1:]
+    return line.index[line >= found.loc[stage - 1, 100] - 0.01][0]
+
+
+def ends_of_stages(column):
+    """What plain Adam has at the end of each stage there."""
+    return stages("vanilla", column)[100]
 
 
 def large_layers(way):
