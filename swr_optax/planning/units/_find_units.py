@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 import dataclasses
+import math
 from typing import NamedTuple
 
 from swr_optax.planning.degrees import IDENTITIES
@@ -154,7 +155,7 @@ def _as_they_are_made(group: Group, reads: Sequence[Node]) -> tuple[Read, ...]:
         Mixed: if one is inside a function with derivatives of its own.
     """
     network = group.network
-    found: dict[Read, None] = {}
+    found: dict[tuple[int, Spot], dict[tuple[int, ...], None]] = {}
     for read in reads:
         node = read
         best = None
@@ -169,12 +170,28 @@ def _as_they_are_made(group: Group, reads: Sequence[Node]) -> tuple[Read, ...]:
             (node,) = group.parents[node]
         if best is None:
             raise Mixed
-        layers = iter(best.rounds)
-        loops = network.program.loops[best.number]
-        rounds = [next(layers) if x in network.layered else None for x in loops]
-        spot = moved(best.spot, rounds.count(None))
-        found[Read(best.number, tuple(rounds), spot)] = None
-    return tuple(found)
+        found.setdefault((best.number, best.spot), {})[best.rounds] = None
+    return tuple(
+        read
+        for (number, spot), rounds in found.items()
+        for read in _in_rounds(network, number, spot, list(rounds))
+    )
+
+
+def _in_rounds(
+    network: Uses, number: int, spot: Spot, rounds: Sequence[tuple[int, ...]]
+) -> list[Read]:
+    """A read for each round, or one for all rounds if all are there."""
+    loops = network.program.loops[number]
+    layered = network.layers_around(number)
+    if len(rounds) == math.prod(len(network.program.rounds[x]) for x in layered):
+        return [Read(number, (None,) * len(loops), moved(spot, len(loops)))]
+    others = len(loops) - len(layered)
+    found = []
+    for each in rounds:
+        known = dict(zip(layered, each, strict=True))
+        found.append(Read(number, tuple(map(known.get, loops)), moved(spot, others)))
+    return found
 
 
 def _check_apart(places: Sequence[UnitSlices]) -> None:
