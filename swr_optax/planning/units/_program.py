@@ -18,6 +18,10 @@ DERIVATIVES = ("custom_jvp_call", "custom_vjp_call")
 """Calls that have derivatives of their own, so that only the whole may be run."""
 
 
+RECOMPUTED = ("checkpoint", "remat2")
+"""Calls of which a derivative computes the values once more, to save memory."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Step:
     """One equation, of values that are numbered through the whole program.
@@ -168,7 +172,8 @@ class Program:
         """The outputs for these arguments, and the wanted values by number.
 
         Calls that hold a wanted value are run equation by equation, all others
-        as they are, so that derivatives are those of the jaxpr.  A value from inside
+        as they are, so that derivatives are those of the jaxpr and compute again
+        what those do.  A value from inside
         a scan has all rounds along a leading axis, one for each of ``loops``.
         """
         values = {**self.constants, **dict(zip(self.inputs, args, strict=True))}
@@ -182,6 +187,8 @@ class Program:
                     call(step)
                 elif step.round is not None:
                     scan(step, step.inner, step.round)
+                elif step.eqn.primitive.name in RECOMPUTED:
+                    recomputed(step, step.inner)
                 else:
                     run(step.inner)
                     for result in step.results:
@@ -189,6 +196,21 @@ class Program:
 
         def wanted_in(step: Step) -> set[int]:
             return _visible_in(step).intersection(wanted)
+
+        def recomputed(step: Step, inner: Sequence[Step]) -> None:
+            inside = wanted_in(step)
+
+            def body() -> tuple[list[Any], dict[int, Any]]:
+                run(inner)
+                results = [read(self.same[result]) for result in step.results]
+                return results, {number: values[number] for number in inside}
+
+            options = {
+                name: step.eqn.params[name] for name in ("policy", "prevent_cse")
+            }
+            results, seen = jax.checkpoint(body, **options)()
+            values.update(zip(step.results, results, strict=True))
+            values.update(seen)
 
         def scan(step: Step, inner: Sequence[Step], once: Round) -> None:
             inside, carried = wanted_in(step), once.carried

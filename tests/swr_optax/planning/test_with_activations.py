@@ -125,6 +125,40 @@ def test_custom_derivatives_are_kept():
     chex.assert_trees_all_equal(run(params, x)[1][0], odd(x @ params[0]))
 
 
+def times(primitive, jaxpr):
+    """How often a primitive is in a jaxpr, with what is inside of its equations."""
+    inner = [
+        times(primitive, getattr(each, "jaxpr", each))
+        for eqn in jaxpr.eqns
+        for value in eqn.params.values()
+        for each in (value if isinstance(value, (tuple, list)) else [value])
+        if hasattr(getattr(each, "jaxpr", each), "eqns")
+    ]
+    return sum(inner) + sum(eqn.primitive.name == primitive for eqn in jaxpr.eqns)
+
+
+@pytest.mark.parametrize("scanned", [False, True])
+def test_what_is_computed_again_for_derivatives_still_is(scanned):
+    @jax.checkpoint
+    def layer(h, own):
+        return h + jnp.sin(jax.nn.relu(h @ own["a"])) @ own["b"]
+
+    def layers(params, x):
+        return jax.lax.scan(lambda h, own: (layer(h, own), None), x, params)[0]
+
+    front = (3,) if scanned else ()
+    params = {"a": jnp.ones((*front, 4, 8)), "b": jnp.ones((*front, 8, 4))}
+    fn = layers if scanned else lambda params, x: layer(x, params)
+    x = jnp.ones((2, 4))
+    plan = swr_optax.plan_rescaling(fn, params, x)
+    assert plan.units
+    run = swr_optax.with_activations(fn, plan)
+    plain = jax.make_jaxpr(jax.grad(lambda p: fn(p, x).sum()))(params)
+    found = jax.make_jaxpr(jax.grad(lambda p: run(p, x)[0].sum()))(params)
+    assert times("sin", plain.jaxpr) == 2
+    assert times("sin", found.jaxpr) == 2
+
+
 def test_vmaps_over_networks_and_in_evaluation_mode():
     net = network("cnn_bn")
     plan = net.plan()
