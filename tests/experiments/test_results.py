@@ -35,7 +35,8 @@ TABLES = {
     ),
     "experiments/guide/remedies.md": (
         *("random-labels-digits", "permuted-inputs-digits"),
-        *("random-labels-mnist", "random-labels-mnist-layer-norm"),
+        *("random-labels-mnist", "random-labels-mnist-long"),
+        *("random-labels-mnist-long-slow", "random-labels-mnist-layer-norm"),
     ),
 }
 """The results that each page's tables of methods are of, in their order."""
@@ -52,6 +53,7 @@ COLUMNS = {
     "in the paper": "paper",
     "last fifth": "last",
     "mean of last ten epochs": "score",
+    "seeds": "seeds",
     "weight growth": "weight_growth",
 }
 """Of a ranking, by what the pages call them, up to some words behind."""
@@ -66,6 +68,21 @@ DEVIATIONS = {
 
 SENTENCES = {
     "README.md": [
+        (
+            r"50 tasks of 400 epochs, it goes on learning \(([.\d]+) with one λ\)",
+            lambda: of("random-labels-mnist-long-slow", "score", "swr"),
+        ),
+        (
+            r"directions it has ([.\d]+), L2 Init ([.\d]+) and a fresh .* ([.\d]+)\. M",
+            lambda: of(
+                *("random-labels-mnist-long-slow", "score"),
+                *("swr_directions", "l2_init", "fresh"),
+            ),
+        ),
+        (
+            r"do best there, at the higher rate \(([.\d]+)\)\.",
+            lambda: of("random-labels-mnist-long", "score", "spectral"),
+        ),
         (
             r"comes to ([.\d]+) within thirty epochs",
             lambda: [curve("vanilla").head(30).test_accuracy.max()],
@@ -313,6 +330,21 @@ SENTENCES = {
     ],
     "experiments/guide/remedies.md": [
         (
+            r"fifth of the tasks it has ([.\d]+) with one λ, and plain Adam ([.\d]+)\.",
+            lambda: of("random-labels-mnist-long", "first", "swr", "vanilla"),
+        ),
+        (
+            r"a lower learning rate: ([.\d]+) → ([.\d]+) for SWR in long tasks",
+            lambda: [
+                *of("random-labels-mnist-long", "dead_units", "swr"),
+                *of("random-labels-mnist-long-slow", "dead_units", "swr"),
+            ],
+        ),
+        (
+            r"with one λ keeps its units \(([.\d]+) are dead, where all were\)",
+            lambda: of("random-labels-mnist-long-slow", "dead_units", "swr"),
+        ),
+        (
             r"it costs most: ([.\d]+) to ([.\d]+) times Adam's step",
             lambda: large_layers("spectral + Adam"),
         ),
@@ -396,6 +428,12 @@ PARTS = {
     "warm-start-cifar10": tuple(
         f"warm-start-cifar10{part}"
         for part in ("", "-others", "-l2-tuned", "-swr-tuned")
+    ),
+    "random-labels-mnist-long": tuple(
+        f"random-labels-mnist-long{part}" for part in ("", "-seeds", "-others")
+    ),
+    "random-labels-mnist-long-slow": tuple(
+        f"random-labels-mnist-long-slow{part}" for part in ("", "-1", "-2")
     ),
     **{name: (name, f"{name}-l2") for name in PENALTIES},
 }
