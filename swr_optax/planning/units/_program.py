@@ -171,10 +171,10 @@ class Program:
     ) -> tuple[list[Any], dict[int, Any]]:
         """The outputs for these arguments, and the wanted values by number.
 
-        Calls that hold a wanted value are run equation by equation, all others
-        as they are, so that derivatives are those of the jaxpr and compute again
-        what those do.  A value from inside
-        a scan has all rounds along a leading axis, one for each of ``loops``.
+        Calls that hold a wanted value are run equation by equation, all others as
+        they are, so that derivatives are those of the jaxpr and compute again what
+        those do.  A value from inside of scans has their rounds along its leading
+        axes, in the order of ``loops``.
         """
         values = {**self.constants, **dict(zip(self.inputs, args, strict=True))}
 
