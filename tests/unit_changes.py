@@ -1,8 +1,30 @@
-"""Changes of a network's units, in NumPy, by what a plan says of where they are."""
+"""Units as a plan has them, and changes of them in NumPy by where it says they are."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+
+def listed(plan, named=lambda name: name):
+    """Names of the leaves that hold slices, with the axes, and whether units mix."""
+    return [
+        (
+            units.count,
+            units.mixed,
+            *(
+                tuple(
+                    sorted(f"{named(plan.leaves[p.leaf].name)} {p.axis}" for p in side)
+                )
+                for side in (units.incoming, units.outgoing)
+            ),
+        )
+        for units in plan.units
+    ]
+
+
+def sorted_rows(activation):
+    """The values of each unit in order: a trunk's come in another one."""
+    return np.sort(np.asarray(activation).reshape(-1, activation.shape[-1]), axis=0)
 
 
 def _change(params, stats, plan, places, count, change):

@@ -114,7 +114,7 @@ def _refuse(plan: RescalingPlan, units: Units) -> FoundUnits:
 
 def _units_last(value: jax.Array, read: Read) -> jax.Array:
     """The slices of an array with one entry for each unit along the last axis."""
-    value = value[tuple(slice(None) if i is None else i for i in read.rounds)]
+    value = value[tuple(slice(None) if i is None else i for i in read.at)]
     (axis, length, inner), start, stop = read.spot
     rows = jnp.moveaxis(value, axis, -1)[..., start:stop]
     front = rows.shape[:-1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import dataclasses
 import math
 from typing import NamedTuple
@@ -10,6 +10,7 @@ from typing import NamedTuple
 from swr_optax.planning.degrees import IDENTITIES
 from swr_optax.planning.plan import Leaf, Units, UnitSlices, rows_of
 from swr_optax.planning.units._group import Group, Node
+from swr_optax.planning.units._members import member_axes
 from swr_optax.planning.units._program import Program, Step
 from swr_optax.planning.units._spots import Mixed, Spot, moved, whole_axis
 from swr_optax.planning.units._uses import Uses
@@ -23,13 +24,13 @@ class Read(NamedTuple):
 
     Attributes:
         number: of the value.
-        rounds: for each scan around it the round to take, along the leading axes;
-            None for all rounds.
+        at: for each of its leading axes the entry to take, a round of a scan
+            or a member of an ensemble; None for all.
         spot: where the units are in what is taken.
     """
 
     number: int
-    rounds: tuple[int | None, ...]
+    at: tuple[int | None, ...]
     spot: Spot
 
 
@@ -77,10 +78,11 @@ def find_units(
     for _, start in sorted(starts, key=lambda pair: pair[0]):
         if start in seen:
             continue
+        seen.add(start)
         try:
             group = Group(network, start)
             seen |= group.parents.keys()
-            found.append(_found(group, rows))
+            found += _found(group, rows)
         except Mixed:
             continue
     return found
@@ -97,8 +99,8 @@ def _only_output(leaf: Leaf) -> list[int]:
     return axes if leaf.input_axes and len(axes) == 1 else []
 
 
-def _found(group: Group, rows: Sequence[int | slice]) -> FoundUnits:
-    """What was found, if these are hidden units.
+def _found(group: Group, rows: Sequence[int | slice]) -> list[FoundUnits]:
+    """What was found, if these are hidden units; of an ensemble, those of each member.
 
     Raises:
         Mixed: if they are not.
@@ -111,8 +113,7 @@ def _found(group: Group, rows: Sequence[int | slice]) -> FoundUnits:
     reads = [node for node in read if group.is_behind_nonlinearity(node)]
     mixed = group.mixed or len(products) < len(group.products)
     mixed |= any(not made.isdisjoint(group.ancestors([n])) for n in group.sums)
-    sides: dict[str, list[UnitSlices]] = {}
-    only_stacks = True
+    sides: dict[str, list[Node]] = {"incoming": [], "outgoing": [], "statistics": []}
     for node in group.parents:
         place = network.leaves.get(node.number)
         if place is None:
@@ -122,46 +123,77 @@ def _found(group: Group, rows: Sequence[int | slice]) -> FoundUnits:
         if not (statistic or once):
             raise Mixed
         side = "outgoing" if node in summed else "incoming"
-        side = "statistics" if statistic else side
-        stacked = isinstance(rows[place], slice)
-        (axis, _, inner), start, stop = moved(node.spot, -1) if stacked else node.spot
-        each = rows_of(rows[place])
-        for layer in node.rounds:
-            each = each[layer : layer + 1]
-        sides.setdefault(side, []).extend(
-            UnitSlices(row, axis, inner, start, stop) for row in each
-        )
-        only_stacks &= stacked and not node.rounds
-    if only_stacks:
-        raise Mixed  # Each of their layers may have units of its own.
-    _check_apart([slices for side in sides.values() for slices in side])
-    if not (reads and sides.get("incoming") and sides.get("outgoing")):
+        sides["statistics" if statistic else side].append(node)
+    if not (reads and sides["incoming"] and sides["outgoing"]):
         raise Mixed
-    order = lambda slices: (slices.leaf, slices.axis, slices.start)  # noqa: E731
-    units = Units(
-        count=next(iter(group.parents)).spot.along.length,
-        incoming=tuple(sorted(sides["incoming"], key=order)),
-        outgoing=tuple(sorted(sides["outgoing"], key=order)),
-        statistics=tuple(sorted(sides.get("statistics", []), key=order)),
-        mixed=mixed,
-    )
-    return FoundUnits(units, _as_they_are_made(group, reads))
+    axes, members = _members(group, rows, [n for side in sides.values() for n in side])
+    found = []
+    for member in members:
+        slices = {
+            side: [s for node in nodes for s in _slices(network, node, rows, member)]
+            for side, nodes in sides.items()
+        }
+        _check_apart([each for side in slices.values() for each in side])
+        units = Units(
+            count=next(iter(group.parents)).spot.along.length,
+            mixed=mixed,
+            **{side: tuple(sorted(each, key=_order)) for side, each in slices.items()},
+        )
+        found.append(FoundUnits(units, _reads(group, reads, axes, member)))
+    return found
 
 
-def _as_they_are_made(group: Group, reads: Sequence[Node]) -> tuple[Read, ...]:
+def _members(
+    group: Group, rows: Sequence[int | slice], leaves: Sequence[Node]
+) -> tuple[dict[Node, int], Sequence[int | None]]:
+    """Where the members of an ensemble are, and who they are; None if it is none.
+
+    Raises:
+        Mixed: if all leaves are stacks, but not of members that are independent.
+    """
+    places = [rows[group.network.leaves[node.number]] for node in leaves]
+    pairs = zip(leaves, places, strict=True)
+    if not all(isinstance(place, slice) and not node.rounds for node, place in pairs):
+        return {}, [None]
+    members, *others = {len(rows_of(place)) for place in places}
+    if others:
+        raise Mixed
+    return member_axes(group, leaves, members), range(members)
+
+
+def _slices(
+    network: Uses, node: Node, rows: Sequence[int | slice], member: int | None
+) -> list[UnitSlices]:
+    """Where a leaf holds units, as the plan says it; of one member, if it is given."""
+    row = rows[network.leaves[node.number]]
+    spot = moved(node.spot, -1) if isinstance(row, slice) else node.spot
+    (axis, _, inner), start, stop = spot
+    each = rows_of(row)
+    for layer in node.rounds if member is None else [member]:
+        each = each[layer : layer + 1]
+    return [UnitSlices(leaf, axis, inner, start, stop) for leaf in each]
+
+
+def _order(slices: UnitSlices) -> tuple[int, int, int]:
+    return slices.leaf, slices.axis, slices.start
+
+
+def _reads(
+    group: Group, reads: Sequence[Node], axes: Mapping[Node, int], member: int | None
+) -> tuple[Read, ...]:
     """The reads before they were cast and reshaped, each once.
 
     Raises:
         Mixed: if one is inside a function with derivatives of its own.
     """
     network = group.network
-    found: dict[tuple[int, Spot], dict[tuple[int, ...], None]] = {}
+    found: dict[tuple[int, Spot, int | None], dict[tuple[int, ...], None]] = {}
     for read in reads:
         node = read
         best = None
         while True:
             names = [n for n in network.names(node.number) if n in network.visible]
-            best = node._replace(number=names[0]) if names else best
+            best = (names[0], node) if names else best
             step, _ = network.made.get(node.number, (None, 0))
             if not isinstance(step, Step):
                 break
@@ -170,11 +202,16 @@ def _as_they_are_made(group: Group, reads: Sequence[Node]) -> tuple[Read, ...]:
             (node,) = group.parents[node]
         if best is None:
             raise Mixed
-        found.setdefault((best.number, best.spot), {})[best.rounds] = None
+        number, node = best
+        found.setdefault((number, node.spot, axes.get(node)), {})[node.rounds] = None
     return tuple(
         read
-        for (number, spot), rounds in found.items()
-        for read in _in_rounds(network, number, spot, list(rounds))
+        for (number, spot, axis), rounds in found.items()
+        for read in (
+            _in_rounds(network, number, spot, list(rounds))
+            if axis is None or member is None
+            else [_of_member(network, number, spot, axis, member)]
+        )
     )
 
 
@@ -192,6 +229,13 @@ def _in_rounds(
         known = dict(zip(layered, each, strict=True))
         found.append(Read(number, tuple(map(known.get, loops)), moved(spot, others)))
     return found
+
+
+def _of_member(network: Uses, number: int, spot: Spot, axis: int, member: int) -> Read:
+    """A read of one slice along the axis of an ensemble's members."""
+    loops = len(network.program.loops[number])
+    at = (None,) * (loops + axis) + (member,)
+    return Read(number, at, moved(spot, loops - (spot.along.axis > axis)))
 
 
 def _check_apart(places: Sequence[UnitSlices]) -> None:

@@ -28,7 +28,7 @@ from swr_optax.planning.units._spots import (
     moved,
     partner,
 )
-from swr_optax.planning.units._uses import Uses
+from swr_optax.planning.units._uses import Uses, layers_taken
 
 NONLINEAR = frozenset(
     ["abs", "clamp", "max", "min", "select_n"]
@@ -69,6 +69,8 @@ class Group:
         parents: for each place, where its slices come from.
         products: places in the data that are summed over with other values, and
             the places there.
+        contracted: both places of each sum of products over the units, with its
+            equation and which operand the first of them is.
         sums: places that are summed over the units alone.
         nonlinear: places in what a nonlinearity gives.
         mixed: whether the units meet in a product of data.
@@ -78,6 +80,7 @@ class Group:
         self.network = network
         self.parents: dict[Node, list[Node]] = {start: []}
         self.products: dict[tuple[Node, Node], None] = {}
+        self.contracted: list[tuple[Node, Node, core.JaxprEqn, int]] = []
         self.sums: list[Node] = []
         self.nonlinear: set[Node] = set()
         self.mixed = False
@@ -195,7 +198,12 @@ class Group:
         if name in OPAQUE:
             raise Mixed
         if node.number in self.network.stacks:
-            self._note(node._replace(number=step.results[operand]))
+            taken = layers_taken(eqn)
+            if taken is None:  # It is cast.
+                self._note(node._replace(number=step.results[operand]))
+            elif node.rounds[0] in taken:
+                result = step.results[taken.index(node.rounds[0])]
+                self._note_in(result, node.spot, {})
             return
         rounds = self._rounds(node)
         if name in IDENTITIES:
@@ -207,6 +215,7 @@ class Group:
             other = step.operands[k]
             if isinstance(other, int):
                 for each in self._note_in(other, spot, rounds):
+                    self.contracted.append((node, each, eqn, operand))
                     self._sum_over(node, each)
             return
         if name in SUMS and node.spot.along.axis in eqn.params["axes"]:
@@ -249,6 +258,13 @@ class Group:
             source = step.operands[result]
             assert isinstance(source, int)  # Else it would be no stack.
             self.parents[node].append(self._note(node._replace(number=source)))
+            return
+        stack, *_ = step.operands or (None,)
+        if isinstance(stack, int) and network.is_stack(stack):
+            taken = layers_taken(eqn)
+            assert taken is not None  # Else it would be no stack.
+            layer = Node(stack, node.spot, (taken[result],))
+            self.parents[node].append(self._note(layer))
             return
         if name in IDENTITIES:
             found = {result: node.spot}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from jax.extend import core
+
 from swr_optax.planning.degrees import IDENTITIES
 from swr_optax.planning.units._program import Link, Program, Step
 
@@ -37,7 +39,8 @@ class Uses:
         outputs: the values that it returns, but for updated statistics.
         updates: for each updated statistic the values that it is an update of.
         aliases: for each value what calls give it for other numbers outside.
-        stacks: the values that hold the layers of a stack, if only scans take them.
+        stacks: the values that hold the layers of a stack, if nothing takes them but
+            scans and what takes out single layers.
         layered: the scans with layers.
     """
 
@@ -96,7 +99,7 @@ class Uses:
         self.stacks: set[int] = set()
         for number, row in zip(program.inputs, rows, strict=False):
             if isinstance(row, slice):
-                self.stacks |= self._only_scanned(number)
+                self.stacks |= self._only_taken_apart(number)
         self.layered = {
             link.loop
             for link in program.links
@@ -115,17 +118,20 @@ class Uses:
         """Whether a value holds the layers of a stack."""
         return self.source(number) in self.stacks
 
-    def _only_scanned(self, stack: int) -> set[int]:
-        """A stack and what it is cast to, if only scans take these; else nothing."""
+    def _only_taken_apart(self, stack: int) -> set[int]:
+        """A stack and what it is cast to, if its layers stay apart; else nothing."""
         found = [stack]
         for number in found:
             for name in self.names(number):
                 if name in self.outputs:
                     return set()
                 for step, operand in self.uses.get(name, []):
-                    if isinstance(step, Step) and step.eqn.primitive.name in WHOLE:
+                    if isinstance(step, Link):
+                        if step.moved >= 0:
+                            return set()
+                    elif step.eqn.primitive.name in WHOLE:
                         found.append(step.results[operand])
-                    elif isinstance(step, Step) or step.moved >= 0:
+                    elif layers_taken(step.eqn) is None:
                         return set()
         return set(found)
 
@@ -159,3 +165,15 @@ class Uses:
     def is_data(self, number: int) -> bool:
         """Whether a value depends on what is given beside the leaves."""
         return number in self.data
+
+
+def layers_taken(eqn: core.JaxprEqn) -> Sequence[int] | None:
+    """Which layer of a stack each result is; None if it is no single one."""
+    params = eqn.params
+    match eqn.primitive.name:
+        case "slice":
+            start, stop = params["start_indices"][0], params["limit_indices"][0]
+            return [start] if stop == start + 1 else None
+        case "split" if params["axis"] == 0 and set(params["sizes"]) == {1}:
+            return range(len(eqn.outvars))
+    return None

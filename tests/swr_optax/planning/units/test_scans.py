@@ -23,26 +23,9 @@ from scanned_blocks import (
     unrolled,
 )
 import swr_optax
-from unit_changes import permuted
+from unit_changes import listed, permuted, sorted_rows
 
 KEY = jax.random.key(0)
-
-
-def listed(plan, named=lambda name: name):
-    """Names of the leaves that hold slices, with the axes, and whether units mix."""
-    return [
-        (
-            units.count,
-            units.mixed,
-            *(
-                tuple(
-                    sorted(f"{named(plan.leaves[p.leaf].name)} {p.axis}" for p in side)
-                )
-                for side in (units.incoming, units.outgoing)
-            ),
-        )
-        for units in plan.units
-    ]
 
 
 @functools.cache
@@ -77,11 +60,6 @@ def test_how_a_layer_is_called_makes_no_difference(options):
     other = swr_optax.plan_rescaling(scanned(("residual",), **options), params, X)
     assert plan.units
     assert other.units == plan.units
-
-
-def sorted_rows(activation):
-    """The values of each unit in order: a trunk's come in another one."""
-    return np.sort(np.asarray(activation).reshape(-1, activation.shape[-1]), axis=0)
 
 
 @pytest.mark.parametrize("blocks", [*((name,) for name in BLOCKS), ("plain", "gated")])
@@ -154,12 +132,6 @@ def turned(params, x):
     return lax.scan(layer, x, (params["a"], params["b"][::-1]))[0]
 
 
-def by_index(params, x):
-    for i in range(3):
-        x = x + jax.nn.relu(x @ params["a"][i]) @ params["b"][i]
-    return x
-
-
 def chosen_by_counter(params, x):
     def layer(h, i):
         own = jax.tree.map(lambda leaf: leaf[i], params)
@@ -213,8 +185,67 @@ def test_layers_whose_states_meet_have_units_together():
     assert listed(plan) == [(7, True, *sides)]
 
 
-def test_layers_that_are_taken_by_index_have_none():
-    assert swr_optax.plan_rescaling(by_index, STACK, jnp.ones((2, 5))).units == ()
+def by_index(params, x):
+    for i in range(3):
+        x = x + jax.nn.relu(x @ params["a"][i]) @ params["b"][i - 3]
+    return x
+
+
+def by_iteration(params, x):
+    for a, b in zip(params["a"], params["b"], strict=True):
+        x = x + jax.nn.relu(x @ a) @ b
+    return x
+
+
+def by_split(params, x):
+    parts = [jnp.split(params[name].astype(jnp.float16), 3) for name in "ab"]
+    for a, b in zip(*parts, strict=True):
+        x = x + jax.nn.relu(x @ a[0]) @ b[0]
+    return x
+
+
+def in_a_scan_over_steps(params, x):
+    def step(h, _):
+        return by_index(params, h), None
+
+    return lax.scan(step, x, None, 2)[0]
+
+
+@pytest.mark.parametrize("fn", [by_index, by_iteration, by_split, in_a_scan_over_steps])
+def test_layers_that_are_taken_out_one_by_one_have_units_of_their_own(fn):
+    plan = swr_optax.plan_rescaling(fn, STACK, jnp.ones((2, 5)))
+    assert listed(plan) == [
+        (7, False, (f"a[{layer}] 1",), (f"b[{layer}] 0",)) for layer in range(3)
+    ]
+
+
+def turned_by_index(params, x):
+    for i in range(3):
+        x = x + jax.nn.relu(x @ params["a"][i]) @ params["b"][2 - i]
+    return x
+
+
+def test_layers_that_are_taken_out_need_not_be_those_of_one_index():
+    plan = swr_optax.plan_rescaling(turned_by_index, STACK, jnp.ones((2, 5)))
+    assert listed(plan) == [
+        (7, False, (f"a[{layer}] 1",), (f"b[{2 - layer}] 0",)) for layer in range(3)
+    ]
+
+
+def two_at_once(params, x):
+    h = by_index(params, x)
+    return h + jnp.einsum("lbh,lhd->bd", h @ params["a"][1:], params["b"][1:])
+
+
+def half_of_each(params, x):
+    for i in range(3):
+        x = x + jax.nn.relu(x @ params["a"][i, :, :4]) @ params["b"][i, :4]
+    return x
+
+
+@pytest.mark.parametrize("fn", [two_at_once, half_of_each])
+def test_layers_of_which_more_or_less_is_taken_out_have_none(fn):
+    assert swr_optax.plan_rescaling(fn, STACK, jnp.ones((2, 5))).units == ()
 
 
 @pytest.mark.parametrize("fn", [turned, chosen_by_counter])

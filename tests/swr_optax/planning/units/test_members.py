@@ -1,0 +1,313 @@
+"""Units of networks that run side by side are those of each network alone."""
+
+import functools
+
+import chex
+from flax import nnx
+import flax.linen as nn
+from hypothesis import given, settings, strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from scanned_blocks import BLOCKS, X, apart, parameters, unrolled
+import swr_optax
+from unit_changes import listed, permuted, sorted_rows
+
+KEY = jax.random.key(0)
+MEMBERS = 2
+
+
+def ensemble(blocks, shared_input=True, last=False):
+    """A network for each slice of its parameters."""
+    axis = -1 if last else 0
+    return jax.vmap(unrolled(blocks), (0, None if shared_input else 0), axis)
+
+
+@functools.cache
+def both(blocks, shared_input=True, last=False):
+    """Parameters and input of an ensemble, its plan, and that of one member."""
+    keys = jax.random.split(KEY, MEMBERS)
+    params = jax.vmap(lambda key: apart(parameters(blocks, key)))(keys)
+    x = X if shared_input else jnp.stack([X + k for k in range(MEMBERS)])
+    fn = ensemble(blocks, shared_input, last)
+    one = jax.tree.map(lambda leaf: leaf[0], params)
+    return (
+        params,
+        x,
+        swr_optax.plan_rescaling(fn, params, x),
+        swr_optax.plan_rescaling(unrolled(blocks), one, X),
+    )
+
+
+def expected_of(single):
+    return [
+        place
+        for member in range(MEMBERS)
+        for place in listed(single, lambda name: f"{name}[{member}]")  # noqa: B023
+    ]
+
+
+@given(
+    blocks=st.lists(st.sampled_from(sorted(BLOCKS)), min_size=1, max_size=2).map(tuple),
+    shared_input=st.booleans(),
+    last=st.booleans(),
+)
+@settings(deadline=None, max_examples=12)
+def test_units_are_those_of_each_member(blocks, shared_input, last):
+    *_, plan, single = both(blocks, shared_input, last)
+    assert sorted(listed(plan)) == sorted(expected_of(single))
+
+
+@pytest.mark.parametrize("blocks", [*((name,) for name in BLOCKS), ("plain", "gated")])
+@pytest.mark.parametrize("last", [False, True])
+def test_activations_are_those_of_each_member(blocks, last):
+    params, x, plan, single = both(blocks, last=last)
+    assert plan.units
+    run = swr_optax.with_activations(ensemble(blocks, last=last), plan)
+    outputs, found = jax.jit(run)(params, x)
+    by_place = dict(zip(listed(plan), found, strict=True))
+    alone = jax.jit(swr_optax.with_activations(unrolled(blocks), single))
+    for member in range(MEMBERS):
+        one = jax.tree.map(lambda leaf: leaf[member], params)  # noqa: B023
+        expected, activations = alone(one, x)
+        output = outputs[..., member] if last else outputs[member]
+        np.testing.assert_allclose(output, expected, rtol=1e-4, atol=1e-5)
+        names = listed(single, lambda name: f"{name}[{member}]")  # noqa: B023
+        for place, activation in zip(names, activations, strict=True):
+            np.testing.assert_allclose(
+                sorted_rows(by_place[place]),
+                sorted_rows(activation),
+                rtol=1e-4,
+                atol=1e-5,
+            )
+
+
+E, B, D, H = 3, 4, 5, 7
+STACK = {
+    name: jax.random.normal(key, shape)
+    for key, (name, shape) in zip(
+        jax.random.split(KEY, 4),
+        {"up": (E, D, H), "down": (E, H, D), "out": (H, D), "gate": (D, E)}.items(),
+        strict=True,
+    )
+}
+INPUT = jax.random.normal(KEY, (B, D))
+
+
+def hidden(params, x):
+    return jax.nn.relu(jnp.einsum("bd,edh->ebh", x, params["up"]))
+
+
+def experts(params, x):
+    """A mixture, with all experts on all inputs."""
+    shares = jax.nn.softmax(x @ params["gate"])
+    outputs = jnp.einsum("ebh,ehd->bed", hidden(params, x), params["down"])
+    return jnp.einsum("be,bed->bd", shares, outputs)
+
+
+def against_all(params, x):
+    """What each member puts out, through the outgoing weights of every member."""
+    return jnp.einsum("ebh,fhd->efbd", hidden(params, x), params["down"])
+
+
+def mean_of_members(params, x):
+    return hidden(params, x).mean(0) @ params["out"]
+
+
+def shared_outgoing(params, x):
+    return hidden(params, x) @ params["out"]
+
+
+def neighbours(params, x):
+    """What one member puts out, through the outgoing weights of the next."""
+    turned = jnp.roll(hidden(params, x), 1, axis=0)
+    return jnp.einsum("ebh,ehd->ebd", turned, params["down"])
+
+
+def shifted(params, x):
+    """What a member puts out, through its own outgoing weights and the next one's."""
+    h = hidden(params, x)
+    later = jnp.pad(h, ((1, 0), (0, 0), (0, 0)))
+    weights = jnp.pad(params["down"], ((0, 1), (0, 0), (0, 0)))
+    return (
+        jnp.einsum("ebh,ehd->ebd", h, params["down"]),
+        jnp.einsum("ebh,ehd->ebd", later, weights),
+    )
+
+
+def crossed(params, x):
+    """Of as many rows as members, so that the axes may be exchanged."""
+    h = hidden(params, x[:E])
+    return jnp.einsum("ebh,ehd->ebd", h + h.swapaxes(0, 1), params["down"])
+
+
+def outer(params, x):
+    """Each member's units with those of all members."""
+    h = hidden(params, x)
+    products = jnp.einsum("ebh,fbg->ehfg", h, h).sum((2, 3))
+    return jnp.einsum("eh,ehd->ed", products, params["down"])
+
+
+def members_last(params, x):
+    h = jax.nn.relu(jnp.einsum("bd,edh->bhe", x, params["up"]))
+    return jnp.einsum("bhe,ehd->ebd", h, params["down"])
+
+
+def meeting(params, x):
+    """Members side by side, whose units meet in a product of data."""
+    h = hidden(params, x)
+    return jnp.einsum("ebh,ebh->eb", h, h)[..., None] + jnp.einsum(
+        "ebh,ehd->ebd", h, params["down"]
+    )
+
+
+def meeting_others(params, x):
+    h = hidden(params, x)
+    return jnp.einsum("ebh,fbh->ebf", h, h).sum(-1, keepdims=True) + jnp.einsum(
+        "ebh,ehd->ebd", h, params["down"]
+    )
+
+
+def of_each(mixed=False):
+    return [(H, mixed, (f"up[{e}] 1",), (f"down[{e}] 0",)) for e in range(E)]
+
+
+TOGETHER = (H, False, tuple(f"up[{e}] 1" for e in range(E)), ("out 0",))
+
+
+@pytest.mark.parametrize(
+    ("fn", "expected"),
+    [
+        (experts, of_each()),
+        (members_last, of_each()),
+        (meeting, of_each(mixed=True)),
+        (mean_of_members, [TOGETHER]),
+        (shared_outgoing, [TOGETHER]),
+        (against_all, []),
+        (neighbours, []),
+        (shifted, []),
+        (crossed, []),
+        (outer, []),
+        (meeting_others, []),
+    ],
+)
+def test_units_are_a_member_s_own_unless_members_meet(fn, expected):
+    plan = swr_optax.plan_rescaling(fn, STACK, INPUT)
+    assert listed(plan) == expected
+    for units in plan.units:
+        order = np.random.default_rng(0).permutation(units.count)
+        moved, _ = permuted(STACK, None, plan, units, order)
+        np.testing.assert_allclose(
+            fn(moved, INPUT), fn(STACK, INPUT), rtol=1e-4, atol=1e-5
+        )
+
+
+@pytest.mark.parametrize("fn", [experts, members_last, meeting])
+def test_activations_are_a_member_s_own(fn):
+    plan = swr_optax.plan_rescaling(fn, STACK, INPUT)
+    _, found = swr_optax.with_activations(fn, plan)(STACK, INPUT)
+    expected = np.maximum(np.asarray(INPUT) @ np.asarray(STACK["up"]), 0)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(
+            sorted_rows(one), sorted_rows(other), rtol=1e-4, atol=1e-5
+        )
+
+
+class Critic(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        h = nn.BatchNorm(use_running_average=False)(nn.Dense(H)(x))
+        return nn.Dense(1)(nn.relu(h))
+
+
+class Critics(nn.Module):
+    """The two critics of an actor-critic agent."""
+
+    @nn.compact
+    def __call__(self, x):
+        critics = nn.vmap(
+            Critic,
+            variable_axes={"params": 0, "batch_stats": 0},
+            split_rngs={"params": True},
+            in_axes=None,
+            axis_size=2,
+        )
+        return critics()(x).min(0)
+
+
+def test_running_statistics_are_those_of_each_member():
+    net = Critics()
+    stats = net.init(KEY, INPUT)
+    params = stats.pop("params")
+
+    def apply(params, stats, x):
+        return net.apply({"params": params, **stats}, x, mutable=["batch_stats"])
+
+    plan = swr_optax.plan_rescaling(apply, params, INPUT, stats=stats)
+    norm = "batch_stats/VmapCritic_0/BatchNorm_0"
+    assert [
+        [plan.leaves[place.leaf].name for place in units.statistics]
+        for units in plan.units
+    ] == [[f"{norm}/{name}[{member}]" for name in ("mean", "var")] for member in (0, 1)]
+    outputs, updated = apply(params, stats, INPUT)
+    for units in plan.units:
+        order = np.random.default_rng(0).permutation(units.count)
+        moved, moved_stats = permuted(params, stats, plan, units, order)
+        found, found_stats = apply(moved, moved_stats, INPUT)
+        np.testing.assert_allclose(found, outputs, rtol=1e-4, atol=1e-5)
+        _, expected = permuted(params, updated, plan, units, order)
+        chex.assert_trees_all_close(found_stats, expected, rtol=1e-4, atol=1e-5)
+
+
+class Small(nnx.Module):
+    def __init__(self, rngs):
+        self.first = nnx.Linear(D, H, rngs=rngs)
+        self.last = nnx.Linear(H, 1, rngs=rngs)
+
+    def __call__(self, x):
+        return self.last(jnp.tanh(self.first(x)))
+
+
+def test_an_ensemble_of_nnx_has_units_in_each_member():
+    made = nnx.vmap(lambda key: Small(nnx.Rngs(key)))(jax.random.split(KEY, E))
+    structure, params = nnx.split(made)
+
+    def apply(params, x):
+        run = nnx.vmap(lambda net, x: net(x), in_axes=(0, None))
+        return run(nnx.merge(structure, params), x)
+
+    plan = swr_optax.plan_rescaling(apply, params, INPUT)
+    assert listed(plan) == [
+        (
+            H,
+            False,
+            (f"first/bias[{e}] 0", f"first/kernel[{e}] 1"),
+            (f"last/kernel[{e}] 0",),
+        )
+        for e in range(E)
+    ]
+
+
+def test_a_reset_of_a_member_s_units_leaves_the_others_alone():
+    params = {name: STACK[name] for name in ("up", "down")}
+    params["up"] = params["up"].at[1, :, :2].set(0.0)  # Two units of one are silent.
+
+    def fn(params, x):
+        return jnp.einsum("ebh,ehd->ebd", hidden(params, x), params["down"])
+
+    plan = swr_optax.plan_rescaling(fn, params, INPUT)
+    fresh = {"up": jnp.full((E, D, H), 9.0), "down": jnp.full((E, H, D), 9.0)}
+    tx = swr_optax.redo(optax.sgd(0.0), plan, lambda _: fresh, period=1, threshold=0.0)
+    _, activations = swr_optax.with_activations(fn, plan)(params, INPUT)
+    _, state = tx.update(params, tx.init(params), params, activations=activations)
+    # Nothing is reset in the first step.
+    updates, _ = tx.update(params, state, params, activations=activations)
+    expected = {
+        "up": params["up"].at[1, :, :2].set(9.0),
+        "down": params["down"].at[1, :2].set(0.0),
+    }
+    found = optax.apply_updates(params, updates)
+    chex.assert_trees_all_close(found, expected, rtol=1e-6)
