@@ -53,6 +53,16 @@ def heading(protocol: str, dataset: str, model: str) -> str:
     return f"{title(protocol)}: {dataset}, {model}"
 
 
+def counted(count: int, name: str) -> str:
+    """So many of something.
+
+    Example:
+        >>> counted(1, "seed"), counted(2, "seed")
+        ('1 seed', '2 seeds')
+    """
+    return f"{count} {name}" if count == 1 else f"{count} {name}s"
+
+
 def label(method: str) -> str:
     """A method's name in tables and figures: its own if it is unknown."""
     return METHODS[method].label if method in METHODS else method

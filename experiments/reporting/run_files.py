@@ -21,7 +21,7 @@ from experiments.protocols.records import write_rows
 from experiments.reporting import tables
 from experiments.reporting.collection import collect
 from experiments.reporting.drawing import plots
-from experiments.reporting.naming import label, task, title
+from experiments.reporting.naming import counted, label, task, title
 
 
 def summary_table(config: Config, frame: pd.DataFrame) -> ForTerminal:
@@ -51,8 +51,8 @@ def tasks_table(
     each = task(protocol)
     tasks, seeds = int(frame["task"].max()), frame["seed"].nunique()
     return ForTerminal(
-        f"{title(protocol)}, {dataset}, {model}: {_count(tasks, each)},"
-        f" {_count(seeds, 'seed')}; first and last fifth of {each}s, average ± half of"
+        f"{title(protocol)}, {dataset}, {model}: {counted(tasks, each)},"
+        f" {counted(seeds, 'seed')}; first and last fifth of {each}s, average ± half of"
         f" its 95 % interval, at a {each}'s end over the last fifth",
         tables.brief(_with_coefficients(frame, coefficients)),
     )
@@ -161,9 +161,5 @@ class ForTerminal:
 
 def _size(config: Config) -> str:
     each = " a stage" if config.protocol_stages > 1 else ""
-    epochs, seeds = _count(config.epochs, "epoch"), _count(config.seeds, "seed")
+    epochs, seeds = counted(config.epochs, "epoch"), counted(config.seeds, "seed")
     return f"{epochs}{each}, {seeds}, profile {config.profile}"
-
-
-def _count(count: int, name: str) -> str:
-    return f"{count} {name}" if count == 1 else f"{count} {name}s"

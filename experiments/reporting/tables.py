@@ -18,6 +18,7 @@ from experiments.reporting.aggregates import (
 from experiments.reporting.collection import Collection
 from experiments.reporting.drawing.curves import entries, retention as around_changes
 from experiments.reporting.naming import (
+    counted,
     digits,
     has_tasks,
     label,
@@ -188,8 +189,9 @@ def proportionality(rows: pd.DataFrame) -> Table:
         mean, deviation = accuracy.mean(), accuracy.std()
         cells = [within(mean.get(p, np.nan), deviation.get(p, np.nan)) for p in places]
         found.append([f"{ratio:g}" if alone else f"{name}, {ratio:g}", *cells])
+    seeds = counted(rows["seed"].nunique(), "seed")
     return Table(
-        f"Test accuracy after scaling once by a ratio ({rows['seed'].nunique()} seeds)",
+        f"Test accuracy after scaling once by a ratio ({seeds})",
         ["ratio", *(f"{biases}, {when}" for biases, when in places)],
         found,
     )

@@ -8,6 +8,7 @@ import pandas as pd
 from experiments.reporting.naming import (
     CONTROLS,
     ENTRY,
+    counted,
     digits,
     has_tasks,
     lower_is_better,
@@ -159,7 +160,7 @@ def _seeds(table: pd.DataFrame) -> str:
     low, high = table["seeds"].min(), table["seeds"].max()
     if low < high:
         return f"{low} to {high} seeds"
-    return f"{low} seed" if low == 1 else f"{low} seeds"
+    return counted(low, "seed")
 
 
 def _listed(names: list[str], of: str) -> str:

@@ -105,10 +105,19 @@ def test_only_protocols_with_changes_have_their_table(write_folder, tmp_path):
     assert not tables.retention(rows_of(stream)).rows
 
 
-def test_proportionality_has_a_row_for_each_ratio(write_folder, tmp_path):
-    folder = write_folder(
-        tmp_path / "run", protocol="proportionality", seeds=2, methods=["vanilla"]
+def scaled(write_folder, folder, seeds):
+    return write_folder(
+        folder, protocol="proportionality", seeds=seeds, methods=["vanilla"]
     )
+
+
+def test_one_seed_is_no_plural(write_folder, tmp_path):
+    table = tables.proportionality(rows_of(scaled(write_folder, tmp_path / "run", 1)))
+    assert "(1 seed)" in table.caption
+
+
+def test_proportionality_has_a_row_for_each_ratio(write_folder, tmp_path):
+    folder = scaled(write_folder, tmp_path / "run", 2)
     table = tables.proportionality(rows_of(folder))
     rows = as_dicts(table)
     assert "(2 seeds)" in table.caption
