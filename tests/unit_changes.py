@@ -1,5 +1,6 @@
 """Units as a plan has them, and changes of them in NumPy by where it says they are."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -76,6 +77,18 @@ def permuted(params, stats, plan, units, order):
 
     places = [*units.incoming, *units.outgoing, *units.statistics]
     return _change(params, stats, plan, places, units.count, change)
+
+
+def assert_any_order_does(apply, params, stats, x, plan):
+    """Units of a network with statistics may be reordered: outputs stay the same."""
+    outputs, updated = apply(params, stats, x)
+    for units in plan.units:
+        order = np.random.default_rng(0).permutation(units.count)
+        moved, moved_stats = permuted(params, stats, plan, units, order)
+        found, found_stats = apply(moved, moved_stats, x)
+        np.testing.assert_allclose(found, outputs, rtol=1e-4, atol=1e-5)
+        _, expected = permuted(params, updated, plan, units, order)
+        chex.assert_trees_all_close(found_stats, expected, rtol=1e-4, atol=1e-5)
 
 
 def set_slices(params, stats, plan, places, count, unit, value):
