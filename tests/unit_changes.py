@@ -1,9 +1,14 @@
 """Units as a plan has them, and changes of them in NumPy by where it says they are."""
 
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
+
+import swr_optax
 
 
 def listed(plan, named=lambda name: name):
@@ -99,3 +104,37 @@ def set_slices(params, stats, plan, places, count, unit, value):
         return array
 
     return _change(params, stats, plan, places, count, change)
+
+
+RESETS = {
+    "redo": functools.partial(swr_optax.redo, period=2, threshold=0.9),
+    "continual_backprop": functools.partial(
+        swr_optax.continual_backprop, replacement_rate=0.3, maturity=1
+    ),
+    "self_normalized_resets": functools.partial(
+        swr_optax.self_normalized_resets, period=2, eta=0.5
+    ),
+}
+"""So that units are reset within a few steps."""
+
+
+def with_resets(name, fn, plan, params, fresh, x):
+    """Parameters before and after each of six steps of Adam, and its last moments."""
+    tx = RESETS[name](optax.adam(0.01), plan, fresh)
+    state = tx.init(params)
+
+    def loss(params):
+        outputs, activations = swr_optax.with_activations(fn, plan)(params, x)
+        return jnp.sin(outputs).sum(), activations
+
+    @jax.jit
+    def step(params, state):
+        grads, activations = jax.grad(loss, has_aux=True)(params)
+        updates, state = tx.update(grads, state, params, activations=activations)
+        return optax.apply_updates(params, updates), state
+
+    seen = [params]
+    for _ in range(6):
+        params, state = step(params, state)
+        seen.append(params)
+    return seen, state.inner_state[0]

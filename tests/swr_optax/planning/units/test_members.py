@@ -9,12 +9,18 @@ from hypothesis import given, settings, strategies as st
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 from scanned_blocks import BLOCKS, X, apart, parameters, unrolled
 import swr_optax
-from unit_changes import assert_any_order_does, listed, permuted, sorted_rows
+from unit_changes import (
+    RESETS,
+    assert_any_order_does,
+    listed,
+    permuted,
+    sorted_rows,
+    with_resets,
+)
 
 KEY = jax.random.key(0)
 MEMBERS = 2
@@ -284,23 +290,30 @@ def test_an_ensemble_of_nnx_has_units_in_each_member():
     ]
 
 
-def test_a_reset_of_a_member_s_units_leaves_the_others_alone():
-    params = {name: STACK[name] for name in ("up", "down")}
-    params["up"] = params["up"].at[1, :, :2].set(0.0)  # Two units of one are silent.
+@pytest.mark.parametrize("name", RESETS)
+def test_resets_are_those_of_each_member(name):
+    blocks = ("residual",)
+    params, x, plan, single = both(blocks)
+    params = jax.tree.map(lambda leaf: leaf, params)  # Others have it too.
+    for layer in params["layers"]:
+        layer["0"]["bias"] -= 1.0  # Some units are silent.
 
-    def fn(params, x):
-        return jnp.einsum("ebh,ehd->ebd", hidden(params, x), params["down"])
+    def init(key):
+        keys = jax.random.split(key, MEMBERS)
+        return jax.vmap(lambda key: apart(parameters(blocks, key)))(keys)
 
-    plan = swr_optax.plan_rescaling(fn, params, INPUT)
-    fresh = {"up": jnp.full((E, D, H), 9.0), "down": jnp.full((E, H, D), 9.0)}
-    tx = swr_optax.redo(optax.sgd(0.0), plan, lambda _: fresh, period=1, threshold=0.0)
-    _, activations = swr_optax.with_activations(fn, plan)(params, INPUT)
-    _, state = tx.update(params, tx.init(params), params, activations=activations)
-    # Nothing is reset in the first step.
-    updates, _ = tx.update(params, state, params, activations=activations)
-    expected = {
-        "up": params["up"].at[1, :, :2].set(9.0),
-        "down": params["down"].at[1, :2].set(0.0),
-    }
-    found = optax.apply_updates(params, updates)
-    chex.assert_trees_all_close(found, expected, rtol=1e-6)
+    found, moments = with_resets(name, ensemble(blocks), plan, params, init, x)
+    for member in range(MEMBERS):
+        one = functools.partial(jax.tree.map, lambda leaf: leaf[member])  # noqa: B023
+        fresh = lambda key: one(init(key))  # noqa: B023, E731
+        expected, expected_moments = with_resets(
+            name, unrolled(blocks), single, one(params), fresh, x
+        )
+        chex.assert_trees_all_close(one(found), expected, rtol=1e-4, atol=1e-5)
+        chex.assert_trees_all_close(
+            one(moments.mu), expected_moments.mu, rtol=1e-4, atol=1e-5
+        )
+    # Something was reset.
+    assert any(
+        (layer["0"]["bias"] == 0).any() for tree in found for layer in tree["layers"]
+    )

@@ -10,7 +10,6 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 from scanned_blocks import (
@@ -23,7 +22,14 @@ from scanned_blocks import (
     unrolled,
 )
 import swr_optax
-from unit_changes import assert_any_order_does, listed, permuted, sorted_rows
+from unit_changes import (
+    RESETS,
+    assert_any_order_does,
+    listed,
+    permuted,
+    sorted_rows,
+    with_resets,
+)
 
 KEY = jax.random.key(0)
 
@@ -322,47 +328,18 @@ def test_a_stack_of_haiku_has_units_in_each_layer():
     ]
 
 
-REMEDIES = {
-    "redo": functools.partial(swr_optax.redo, period=2, threshold=0.9),
-    "continual_backprop": functools.partial(
-        swr_optax.continual_backprop, replacement_rate=0.3, maturity=1
-    ),
-    "self_normalized_resets": functools.partial(
-        swr_optax.self_normalized_resets, period=2, eta=0.5
-    ),
-}
-
-
-@pytest.mark.parametrize("name", REMEDIES)
+@pytest.mark.parametrize("name", RESETS)
 def test_resets_are_those_of_the_layers_one_behind_the_other(name):
     blocks = ("residual",)
     params, stacked, single = both(blocks)
+    params = jax.tree.map(lambda leaf: leaf, params)  # Others have it too.
     params["stack"]["0"]["bias"] -= 1.0  # Some units are silent.
     init = functools.partial(parameters, blocks)
 
-    def steps(fn, plan, params, fresh):
-        tx = REMEDIES[name](optax.adam(0.01), plan, fresh)
-        state = tx.init(params)
-
-        def loss(params):
-            outputs, activations = swr_optax.with_activations(fn, plan)(params, X)
-            return jnp.sin(outputs).sum(), activations
-
-        @jax.jit
-        def step(params, state):
-            grads, activations = jax.grad(loss, has_aux=True)(params)
-            updates, state = tx.update(grads, state, params, activations=activations)
-            return optax.apply_updates(params, updates), state
-
-        seen = [params]
-        for _ in range(6):
-            params, state = step(params, state)
-            seen.append(params)
-        return seen, state.inner_state[0]
-
-    found, moments = steps(scanned(blocks), stacked, params, init)
-    expected, expected_moments = steps(
-        unrolled(blocks), single, apart(params), lambda key: apart(init(key))
+    found, moments = with_resets(name, scanned(blocks), stacked, params, init, X)
+    fresh = lambda key: apart(init(key))  # noqa: E731
+    expected, expected_moments = with_resets(
+        name, unrolled(blocks), single, apart(params), fresh, X
     )
     for one, other in zip(found, expected, strict=True):
         chex.assert_trees_all_close(apart(one), other, rtol=1e-4, atol=1e-5)
