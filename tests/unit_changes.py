@@ -84,8 +84,25 @@ def permuted(params, stats, plan, units, order):
     return _change(params, stats, plan, places, units.count, change)
 
 
-def assert_any_order_does(apply, params, stats, x, plan):
-    """Units of a network with statistics may be reordered: outputs stay the same."""
+def assert_statistics_of_each(net, x, norm, layers):
+    """The statistics of a module's stacked BatchNorm are in the units of each layer.
+
+    Whatever order these are in, outputs and updated statistics are the same.
+    """
+    stats = net.init(jax.random.key(0), x)
+    params = stats.pop("params")
+
+    def apply(params, stats, x):
+        return net.apply({"params": params, **stats}, x, mutable=["batch_stats"])
+
+    plan = swr_optax.plan_rescaling(apply, params, x, stats=stats)
+    assert [
+        [plan.leaves[place.leaf].name for place in units.statistics]
+        for units in plan.units
+    ] == [
+        [f"{norm}/{name}[{layer}]" for name in ("mean", "var")]
+        for layer in range(layers)
+    ]
     outputs, updated = apply(params, stats, x)
     for units in plan.units:
         order = np.random.default_rng(0).permutation(units.count)
