@@ -123,9 +123,9 @@ SENTENCES = {
             lambda: [warm("l2", 1e-2), warm("swr", 2e-3)],
         ),
         (
-            r"averages ([.\d]+) and plain Adam ([.\d]+), which falls by ([.\d]+) in",
+            r"averages ([.\d]+), L2 ([.\d]+) and plain Adam ([.\d]+), .* ([.\d]+) in",
             lambda: [
-                *of("continual-limited-cifar10", "score", "swr", "vanilla"),
+                *of("continual-limited-cifar10", "score", "swr", "l2", "vanilla"),
                 falls("vanilla").mean(),
             ],
         ),
@@ -267,12 +267,35 @@ SENTENCES = {
             lambda: [falls("vanilla").mean(), stages("vanilla").loc[2:, 1].min()],
         ),
         (
+            r"what the figure shows, and L2 by ([.\d]+);",
+            lambda: [falls("l2").mean()],
+        ),
+        (
             r"has what it had before, within ([.\d]+)\.",
             lambda: [abs(falls("swr").mean())],
         ),
         (
             r"\.01 of what it had, after (\d+) epochs at the .* and after (\d+) at",
-            lambda: [back_after(2), back_after(10)],
+            lambda: [back_after("vanilla", stage) for stage in (2, 10)],
+        ),
+        (
+            r"is back after (\d) epochs at every change,",
+            lambda: {back_after("l2", stage) for stage in range(2, 11)},
+        ),
+        (
+            r"training loss of ([.\d]+) to ([.\d]+) at the end of every stage from the",
+            lambda: [
+                (lost := stages("l2", "train_loss").loc[2:, 100]).min(),
+                lost.max(),
+            ],
+        ),
+        (
+            r"at its end SWR is ([.\d]+) and L2 ([.\d]+) below its best in that stage",
+            lambda: [below_the_best(method) for method in ("swr", "l2")],
+        ),
+        (
+            r"its training loss never comes below ([.\d]+),",
+            lambda: [stages("swr", "train_loss").min().min()],
         ),
         (
             r"stage rises from ([.\d]+) in the second to ([.\d]+) in the tenth",
@@ -283,10 +306,10 @@ SENTENCES = {
             lambda: [ends_of_stages("dead_units")[stage] for stage in (2, 10)],
         ),
         (
-            r"from the second stage on it averages ([.\d]+), and plain Adam ([.\d]+)\.",
+            r"then on SWR averages ([.\d]+), L2 ([.\d]+) and plain Adam ([.\d]+)\.",
             lambda: [
                 stages(method).loc[2:, 1:].to_numpy().mean()
-                for method in ("swr", "vanilla")
+                for method in ("swr", "l2", "vanilla")
             ],
         ),
         (
@@ -441,6 +464,9 @@ PENALTIES = (
 """Of which L2 and L2 Init were run again, with the paper's λ."""
 
 PARTS = {
+    "continual-limited-cifar10": (
+        *("continual-limited-cifar10", "continual-limited-cifar10-l2"),
+    ),
     "single-task-cifar10": tuple(
         f"single-task-cifar10{part}" for part in ("", "-l2", "-l2-half")
     ),
@@ -614,7 +640,8 @@ def around_the_last_change(method):
 
 def stages(method, column="test_accuracy"):
     """A row for each stage of limited access on CIFAR-10, a column for each epoch."""
-    rows = epochs_of("continual-limited-cifar10")
+    parts = PARTS["continual-limited-cifar10"]
+    rows = pd.concat([epochs_of(part) for part in parts])
     rows = rows[rows["method"] == method]
     return rows.pivot(index="stage", columns="epoch", values=column)
 
@@ -625,11 +652,17 @@ def falls(method):
     return found[100].shift() - found[1]
 
 
-def back_after(stage):
-    """Epochs after which plain Adam is within .01 of what it had before a change."""
-    found = stages("vanilla")
+def back_after(method, stage):
+    """Epochs after which a method is within .01 of what it had before a change."""
+    found = stages(method)
     line = found.loc[stage].loc[1:]
     return line.index[line >= found.loc[stage - 1, 100] - 0.01][0]
+
+
+def below_the_best(method):
+    """What is lost from the best epoch of a stage to its last, from the second on."""
+    found = stages(method).loc[2:, 1:]
+    return (found.max(axis=1) - found[100]).mean()
 
 
 def ends_of_stages(column):
