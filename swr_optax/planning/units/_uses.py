@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from jax.extend import core
 
-from swr_optax.planning.degrees import IDENTITIES
+from swr_optax.planning.degrees import IDENTITIES, shape_of
 from swr_optax.planning.units._program import Link, Program, Step
 
 WHOLE = IDENTITIES | {"convert_element_type"}
@@ -168,12 +168,13 @@ class Uses:
 
 
 def layers_taken(eqn: core.JaxprEqn) -> Sequence[int] | None:
-    """Which layer of a stack each result is; None if it is no single one."""
+    """Which layer of a stack each result is; None if it is no single, whole one."""
     params = eqn.params
     match eqn.primitive.name:
         case "slice":
             start, stop = params["start_indices"][0], params["limit_indices"][0]
-            return [start] if stop == start + 1 else None
+            whole = shape_of(eqn.invars[0])[1:] == shape_of(eqn.outvars[0])[1:]
+            return [start] if stop == start + 1 and whole else None
         case "split" if params["axis"] == 0 and set(params["sizes"]) == {1}:
             return range(len(eqn.outvars))
     return None

@@ -271,6 +271,38 @@ def test_layers_of_what_the_plan_keeps_whole_have_their_units_together(fn):
     np.testing.assert_allclose(fn(moved, x), fn(params, x), rtol=1e-5)
 
 
+def with_a_part_of_each(params, x):
+    """Of each layer's matrix only some columns."""
+    for i in range(3):
+        columns = params["a"][i][:, 2:6]
+        x = x + jax.nn.relu(x @ params["w"] + x @ columns) @ params["v"]
+    return x
+
+
+def with_a_part_at_once(params, x):
+    for i in range(3):
+        columns = params["a"][i, :, 2:6]
+        x = x + jax.nn.relu(x @ params["w"] + x @ columns) @ params["v"]
+    return x
+
+
+@pytest.mark.parametrize("fn", [with_a_part_of_each, with_a_part_at_once])
+def test_a_part_of_a_layer_is_where_it_is(fn):
+    shapes = {"a": (3, 5, 7), "w": (5, 4), "v": (4, 5)}
+    params = {
+        name: jax.random.normal(key, shape) / 2
+        for key, (name, shape) in zip(
+            jax.random.split(KEY, 3), shapes.items(), strict=True
+        )
+    }
+    x = jax.random.normal(KEY, (2, 5))
+    plan = swr_optax.plan_rescaling(fn, params, x)
+    (units,) = plan.units
+    order = np.random.default_rng(0).permutation(units.count)
+    moved, _ = permuted(params, None, plan, units, order)
+    np.testing.assert_allclose(fn(moved, x), fn(params, x), rtol=1e-4, atol=1e-5)
+
+
 class Normalised(nn.Module):
     @nn.compact
     def __call__(self, h, _):
