@@ -352,6 +352,22 @@ SENTENCES = {
             lambda: [varies("swr_reinit-decay"), varies("l2-decay")],
         ),
         (
+            r"no accuracy changes: ([.\d]+) for every ratio",
+            lambda: {*scaled_once("rescaled", "at once")},
+        ),
+        (
+            r"With kept biases it falls, to ([.\d]+) for half",
+            lambda: [scaled_once("kept", "at once")[0.5]],
+        ),
+        (
+            r"to ([.\d]+), as it is to ([.\d]+), at twice its norms to ([.\d]+)\.",
+            lambda: scaled_once("rescaled", "best of 50")[[0.5, 1, 2]],
+        ),
+        (
+            r"at no ratio are they below rescaled ones by more than ([.\d]+)\.",
+            lambda: [max(np.subtract(*trained_on()))],
+        ),
+        (
             r"from a growth of ([.\d]+) to ([.\d]+),",
             lambda: [
                 *of("single-task-mnist", "weight_growth", "swr"),
@@ -782,6 +798,32 @@ def test_held_out_accuracies_are_the_sweeps(number, names):
         for λ, accuracy in cells:
             assert same(accuracy.strip("*"), tried[float(λ)]), (name, λ)
             assert ("*" in accuracy) == (tried[float(λ)] == tried.max())
+
+
+def scaled_once(biases, when):
+    """Accuracies by ratio of a network that was scaled once."""
+    rows = epochs_of(SCALED_ONCE)
+    rows = rows[(rows["biases"] == biases) & (rows["when"] == when)]
+    return rows.set_index("ratio")["test_accuracy"]
+
+
+def trained_on():
+    """The best of later epochs, with biases rescaled and kept."""
+    return [scaled_once(biases, "best of 50") for biases in ("rescaled", "kept")]
+
+
+def test_accuracies_of_a_network_that_was_scaled_are_the_results():
+    page = (ROOT / "experiments/guide/paper.md").read_text(encoding="utf-8")
+    (table,) = re.findall(r"^\| ratio .*\n\|[-|]*\n(?:\|.*\n)+", page, re.MULTILINE)
+    heading, _, *rows = (
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in table.splitlines()
+    )
+    columns = [scaled_once(*words.split(", ")) for words in heading[1:]]
+    assert [float(ratio) for ratio, *_ in rows] == list(columns[0].index)
+    for ratio, *cells in rows:
+        for cell, accuracies in zip(cells, columns, strict=True):
+            assert same(cell, accuracies[float(ratio)]), (ratio, cell)
 
 
 @pytest.mark.parametrize(
