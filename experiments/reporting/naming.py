@@ -53,14 +53,14 @@ def heading(protocol: str, dataset: str, model: str) -> str:
     return f"{title(protocol)}: {dataset}, {model}"
 
 
-def counted(count: int, name: str) -> str:
+def counted(count: int | str, name: str) -> str:
     """So many of something.
 
     Example:
         >>> counted(1, "seed"), counted(2, "seed")
         ('1 seed', '2 seeds')
     """
-    return f"{count} {name}" if count == 1 else f"{count} {name}s"
+    return f"{count} {name}" if str(count) == "1" else f"{count} {name}s"
 
 
 def label(method: str) -> str:
@@ -69,11 +69,16 @@ def label(method: str) -> str:
 
 
 def length(setting: Mapping[str, str]) -> str:
-    """How long each of a run's tasks or stages is, in words."""
+    """How long each of a run's tasks or stages is, in words.
+
+    Example:
+        >>> length({"protocol": "permuted-inputs", "epochs": "1"})
+        '1 epoch a task'
+    """
     each = task(setting["protocol"])
     if setting["protocol"] == AGENT:
-        return f"{setting['iterations']} iterations a {each}"
-    return f"{setting['epochs']} epochs a {each}"
+        return f"{counted(setting['iterations'], 'iteration')} a {each}"
+    return f"{counted(setting['epochs'], 'epoch')} a {each}"
 
 
 def metric(protocol: str) -> str:

@@ -480,6 +480,9 @@ PENALTIES = (
 """Of which L2 and L2 Init were run again, with the paper's λ."""
 
 PARTS = {
+    "permuted-inputs-mnist": (
+        *("permuted-inputs-mnist", "permuted-inputs-mnist-others"),
+    ),
     "continual-limited-cifar10": (
         *("continual-limited-cifar10", "continual-limited-cifar10-l2"),
     ),
