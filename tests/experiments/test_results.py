@@ -284,10 +284,7 @@ SENTENCES = {
         ),
         (
             r"training loss of ([.\d]+) to ([.\d]+) at the end of every stage from the",
-            lambda: [
-                (lost := stages("l2", "train_loss").loc[2:, 100]).min(),
-                lost.max(),
-            ],
+            lambda: ends_of_stages("train_loss", "l2").loc[2:].agg(["min", "max"]),
         ),
         (
             r"at its end SWR is ([.\d]+) and L2 ([.\d]+) below its best in that stage",
@@ -462,14 +459,14 @@ OTHERWISE = {
 """Methods that a page calls otherwise than tables do."""
 
 
-def tables(page):
-    """Heading and rows of each of a page's tables of methods."""
+def tables(page, first="method"):
+    """Heading and rows of each of a page's tables whose first column is called so."""
     for found in re.findall(r"(?:^\|.*\n)+", page, re.MULTILINE):
         heading, _, *rows = (
-            [cell.strip().strip("*") for cell in line.strip().strip("|").split("|")]
+            [cell.strip() for cell in line.strip().strip("|").split("|")]
             for line in found.splitlines()
         )
-        if heading[0] == "method":
+        if heading[0].startswith(first):
             yield heading, rows
 
 
@@ -684,9 +681,9 @@ def below_the_best(method):
     return (found.max(axis=1) - found[100]).mean()
 
 
-def ends_of_stages(column):
-    """What plain Adam has at the end of each stage there."""
-    return stages("vanilla", column)[100]
+def ends_of_stages(column, method="vanilla"):
+    """What a method has at the end of each stage there."""
+    return stages(method, column)[100]
 
 
 def large_layers(way):
@@ -725,7 +722,7 @@ def test_tables_are_those_of_the_results(name):
     assert len(found) == len(TABLES[name])
     for (heading, rows), result in zip(found, TABLES[name], strict=True):
         methods = {METHODS[name].label: name for name in measured(result).index}
-        for label, *cells in rows:
+        for label, *cells in ([cell.strip("*") for cell in row] for row in rows):
             method = OTHERWISE.get(label) or methods[label]
             row = row_of(result, method, cells[heading[1:].index("λ")])
             for title, cell in zip(heading[1:], cells, strict=True):
@@ -733,7 +730,7 @@ def test_tables_are_those_of_the_results(name):
                     assert cell == row["letters"], (result, label)
                 if column(title) is None or not cell:
                     continue
-                number, _, deviation = cell.strip("*").partition(" ± ")
+                number, _, deviation = cell.partition(" ± ")
                 value = row[column(title)]
                 assert same(number, value), (result, label, title, cell, value)
                 if deviation:
@@ -788,12 +785,9 @@ def test_costs_are_the_benchmark_s():
 @pytest.mark.parametrize(("number", "names"), list(enumerate(SWEEPS)))
 def test_held_out_accuracies_are_the_sweeps(number, names):
     page = (ROOT / "experiments/guide/paper.md").read_text(encoding="utf-8")
-    found = re.findall(r"^\| λ of .*\n\|[-|]*\n(?:\|.*\n)+", page, re.MULTILINE)
+    found = list(tables(page, "λ of "))
     assert len(found) == len(SWEEPS)
-    heading, _, *rows = (
-        [cell.strip() for cell in line.strip("|").split("|")]
-        for line in found[number].splitlines()
-    )
+    heading, rows = found[number]
     for place, name in zip((0, 2), names, strict=True):
         method = METHODS[name.split("-")[0]].label
         assert heading[place] == f"λ of {method}"
@@ -819,11 +813,7 @@ def trained_on():
 
 def test_accuracies_of_a_network_that_was_scaled_are_the_results():
     page = (ROOT / "experiments/guide/paper.md").read_text(encoding="utf-8")
-    (table,) = re.findall(r"^\| ratio .*\n\|[-|]*\n(?:\|.*\n)+", page, re.MULTILINE)
-    heading, _, *rows = (
-        [cell.strip() for cell in line.strip("|").split("|")]
-        for line in table.splitlines()
-    )
+    ((heading, rows),) = tables(page, "ratio")
     columns = [scaled_once(*words.split(", ")) for words in heading[1:]]
     assert [float(ratio) for ratio, *_ in rows] == list(columns[0].index)
     for ratio, *cells in rows:

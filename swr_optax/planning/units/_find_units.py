@@ -107,11 +107,12 @@ def _found(group: Group, rows: Sequence[int | slice]) -> list[FoundUnits]:
     """
     network = group.network
     made = group.ancestors(n for n in group.parents if network.is_data(n.number))
-    products = [pair for pair in group.products if group.has_leaf(pair[1])]
+    contracted = group.products()
+    products = [pair for pair in contracted if group.has_leaf(pair[1])]
     summed = group.ancestors(other for _, other in products)
     read = dict.fromkeys(node for node, _ in products)
     reads = [node for node in read if group.is_behind_nonlinearity(node)]
-    mixed = group.mixed or len(products) < len(group.products)
+    mixed = group.meet() or len(products) < len(contracted)
     mixed |= any(not made.isdisjoint(group.ancestors([n])) for n in group.sums)
     sides: dict[str, list[Node]] = {"incoming": [], "outgoing": [], "statistics": []}
     for node in group.parents:
@@ -145,8 +146,8 @@ def _found(group: Group, rows: Sequence[int | slice]) -> list[FoundUnits]:
 
 def _members(
     group: Group, rows: Sequence[int | slice], leaves: Sequence[Node]
-) -> tuple[dict[Node, int], Sequence[int | None]]:
-    """Where the members of an ensemble are, and who they are; None if it is none.
+) -> tuple[dict[Node, int], list[tuple[int, ...]]]:
+    """Where the members of an ensemble are, and each as an index; () if it is none.
 
     Raises:
         Mixed: if all leaves are stacks, but not of members that are independent.
@@ -154,22 +155,22 @@ def _members(
     places = [rows[group.network.leaves[node.number]] for node in leaves]
     pairs = zip(leaves, places, strict=True)
     if not all(isinstance(place, slice) and not node.rounds for node, place in pairs):
-        return {}, [None]
+        return {}, [()]
     members, *others = {len(rows_of(place)) for place in places}
     if others:
         raise Mixed
-    return member_axes(group, leaves, members), range(members)
+    return member_axes(group, leaves, members), [(k,) for k in range(members)]
 
 
 def _slices(
-    network: Uses, node: Node, rows: Sequence[int | slice], member: int | None
+    network: Uses, node: Node, rows: Sequence[int | slice], member: tuple[int, ...]
 ) -> list[UnitSlices]:
-    """Where a leaf holds units, as the plan says it; of one member, if it is given."""
+    """Where a leaf holds units, as the plan says it; of a member, if there are any."""
     row = rows[network.leaves[node.number]]
     spot = moved(node.spot, -1) if isinstance(row, slice) else node.spot
     (axis, _, inner), start, stop = spot
     each = rows_of(row)
-    for layer in node.rounds if member is None else [member]:
+    for layer in node.rounds + member:
         each = each[layer : layer + 1]
     return [UnitSlices(leaf, axis, inner, start, stop) for leaf in each]
 
@@ -179,7 +180,10 @@ def _order(slices: UnitSlices) -> tuple[int, int, int]:
 
 
 def _reads(
-    group: Group, reads: Sequence[Node], axes: Mapping[Node, int], member: int | None
+    group: Group,
+    reads: Sequence[Node],
+    axes: Mapping[Node, int],
+    member: tuple[int, ...],
 ) -> tuple[Read, ...]:
     """The reads before they were cast and reshaped, each once.
 
@@ -209,7 +213,7 @@ def _reads(
         for (number, spot, axis), rounds in found.items()
         for read in (
             _in_rounds(network, number, spot, list(rounds))
-            if axis is None or member is None
+            if axis is None
             else [_of_member(network, number, spot, axis, member)]
         )
     )
@@ -231,10 +235,12 @@ def _in_rounds(
     return found
 
 
-def _of_member(network: Uses, number: int, spot: Spot, axis: int, member: int) -> Read:
+def _of_member(
+    network: Uses, number: int, spot: Spot, axis: int, member: tuple[int, ...]
+) -> Read:
     """A read of one slice along the axis of an ensemble's members."""
     loops = len(network.program.loops[number])
-    at = (None,) * (loops + axis) + (member,)
+    at = (*(None,) * (loops + axis), *member)
     return Read(number, at, moved(spot, loops - (spot.along.axis > axis)))
 
 

@@ -62,28 +62,38 @@ class Node(NamedTuple):
     rounds: tuple[int, ...] = ()
 
 
+class Contraction(NamedTuple):
+    """A sum of products over the units.
+
+    Attributes:
+        node: where they are in one operand.
+        other: where they are in the other one.
+        eqn: the equation.
+        operand: which of its operands the first is.
+    """
+
+    node: Node
+    other: Node
+    eqn: core.JaxprEqn
+    operand: int
+
+
 class Group:
     """All places where the slices of some units are: what must keep one order.
 
     Attributes:
         parents: for each place, where its slices come from.
-        products: places in the data that are summed over with other values, and
-            the places there.
-        contracted: both places of each sum of products over the units, with its
-            equation and which operand the first of them is.
+        contractions: each sum of products over the units, from either side.
         sums: places that are summed over the units alone.
         nonlinear: places in what a nonlinearity gives.
-        mixed: whether the units meet in a product of data.
     """
 
     def __init__(self, network: Uses, start: Node) -> None:
         self.network = network
         self.parents: dict[Node, list[Node]] = {start: []}
-        self.products: dict[tuple[Node, Node], None] = {}
-        self.contracted: list[tuple[Node, Node, core.JaxprEqn, int]] = []
+        self.contractions: list[Contraction] = []
         self.sums: list[Node] = []
         self.nonlinear: set[Node] = set()
-        self.mixed = False
         self.pending = [start]
         while self.pending:
             node = self.pending.pop()
@@ -215,8 +225,7 @@ class Group:
             other = step.operands[k]
             if isinstance(other, int):
                 for each in self._note_in(other, spot, rounds):
-                    self.contracted.append((node, each, eqn, operand))
-                    self._sum_over(node, each)
+                    self.contractions.append(Contraction(node, each, eqn, operand))
             return
         if name in SUMS and node.spot.along.axis in eqn.params["axes"]:
             self.sums.append(node)
@@ -225,16 +234,6 @@ class Group:
         for result, there in zip(step.results, reached, strict=True):
             if there is not None:
                 self._note_in(result, there, rounds)
-
-    def _sum_over(self, node: Node, other: Node) -> None:
-        """Notes a product that sums over the units."""
-        is_data = self.network.is_data(node.number), self.network.is_data(other.number)
-        if is_data == (True, True):
-            self.mixed = True
-        elif is_data == (True, False):
-            self.products[node, other] = None
-        elif is_data == (False, True):
-            self.products[other, node] = None
 
     def _come_from(self, node: Node) -> None:
         """Follows the slices back to where they come from."""
@@ -298,6 +297,24 @@ class Group:
             raise Mixed from error
         if not constant_along(array, spot):
             raise Mixed
+
+    def products(self) -> list[tuple[Node, Node]]:
+        """Places in the data that are summed over with others, and those others."""
+        is_data = self.network.is_data
+        pairs = [
+            (node, other) if is_data(node.number) else (other, node)
+            for node, other, *_ in self.contractions
+            if is_data(node.number) != is_data(other.number)
+        ]
+        return list(dict.fromkeys(pairs))
+
+    def meet(self) -> bool:
+        """Whether the units meet in a product of data."""
+        is_data = self.network.is_data
+        return any(
+            is_data(node.number) and is_data(other.number)
+            for node, other, *_ in self.contractions
+        )
 
     def ancestors(self, nodes: Iterable[Node]) -> set[Node]:
         """These places and all that their slices come from."""

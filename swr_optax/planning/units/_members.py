@@ -45,7 +45,7 @@ def member_axes(group: Group, stacks: Sequence[Node], members: int) -> dict[Node
                 pending.append(child)
             if found.setdefault(child, axis) != axis:
                 raise Mixed
-    for node, other, eqn, operand in group.contracted:
+    for node, other, eqn, operand in group.contractions:
         if node in found and other in found:
             _check_batched(eqn, operand, found[node], found[other])
     return found

@@ -39,21 +39,21 @@ def both(blocks, shared_input=True, last=False):
     params = jax.vmap(lambda key: apart(parameters(blocks, key)))(keys)
     x = X if shared_input else jnp.stack([X + k for k in range(MEMBERS)])
     fn = ensemble(blocks, shared_input, last)
-    one = jax.tree.map(lambda leaf: leaf[0], params)
     return (
         params,
         x,
         swr_optax.plan_rescaling(fn, params, x),
-        swr_optax.plan_rescaling(unrolled(blocks), one, X),
+        swr_optax.plan_rescaling(unrolled(blocks), member_of(params, 0), X),
     )
 
 
-def expected_of(single):
-    return [
-        place
-        for member in range(MEMBERS)
-        for place in listed(single, lambda name: f"{name}[{member}]")  # noqa: B023
-    ]
+def member_of(tree, member):
+    return jax.tree.map(lambda leaf: leaf[member], tree)
+
+
+def named(single, member):
+    """The units of a network alone, as a member of the ensemble has them."""
+    return listed(single, lambda name: f"{name}[{member}]")
 
 
 @given(
@@ -64,7 +64,8 @@ def expected_of(single):
 @settings(deadline=None, max_examples=12)
 def test_units_are_those_of_each_member(blocks, shared_input, last):
     *_, plan, single = both(blocks, shared_input, last)
-    assert sorted(listed(plan)) == sorted(expected_of(single))
+    expected = [place for k in range(MEMBERS) for place in named(single, k)]
+    assert sorted(listed(plan)) == sorted(expected)
 
 
 @pytest.mark.parametrize("blocks", [*((name,) for name in BLOCKS), ("plain", "gated")])
@@ -77,12 +78,10 @@ def test_activations_are_those_of_each_member(blocks, last):
     by_place = dict(zip(listed(plan), found, strict=True))
     alone = jax.jit(swr_optax.with_activations(unrolled(blocks), single))
     for member in range(MEMBERS):
-        one = jax.tree.map(lambda leaf: leaf[member], params)  # noqa: B023
-        expected, activations = alone(one, x)
+        expected, activations = alone(member_of(params, member), x)
         output = outputs[..., member] if last else outputs[member]
         np.testing.assert_allclose(output, expected, rtol=1e-4, atol=1e-5)
-        names = listed(single, lambda name: f"{name}[{member}]")  # noqa: B023
-        for place, activation in zip(names, activations, strict=True):
+        for place, activation in zip(named(single, member), activations, strict=True):
             np.testing.assert_allclose(
                 sorted_rows(by_place[place]),
                 sorted_rows(activation),
@@ -292,14 +291,15 @@ def test_resets_are_those_of_each_member(name):
 
     found, moments = with_resets(name, ensemble(blocks), plan, params, init, x)
     for member in range(MEMBERS):
-        one = functools.partial(jax.tree.map, lambda leaf: leaf[member])  # noqa: B023
-        fresh = lambda key: one(init(key))  # noqa: B023, E731
+        fresh = lambda key: member_of(init(key), member)  # noqa: B023, E731
         expected, expected_moments = with_resets(
-            name, unrolled(blocks), single, one(params), fresh, x
+            name, unrolled(blocks), single, member_of(params, member), fresh, x
         )
-        chex.assert_trees_all_close(one(found), expected, rtol=1e-4, atol=1e-5)
         chex.assert_trees_all_close(
-            one(moments.mu), expected_moments.mu, rtol=1e-4, atol=1e-5
+            member_of((found, moments.mu), member),
+            (expected, expected_moments.mu),
+            rtol=1e-4,
+            atol=1e-5,
         )
     # Something was reset.
     assert any(
