@@ -10,7 +10,7 @@ import tempfile
 from experiments.errors import UserError
 
 UNFINISHED = ".unfinished-"
-"""How a folder's name begins whose files are being written."""
+"""How a folder's name begins whose files are being written or thrown away."""
 
 
 def write_files(out: Path, files: Mapping[str, Callable[[Path], object]]) -> list[Path]:
@@ -53,7 +53,7 @@ def check_writable(out: Path) -> None:
     """
     try:
         existing = next(p for p in [out, *out.absolute().parents] if p.exists())
-        tempfile.TemporaryDirectory(dir=existing).cleanup()
+        tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=existing).cleanup()
     except OSError as error:
         raise UserError(f"cannot write to {out}: {reason(error)}") from error
 

@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from experiments.errors import UserError
+from experiments.files import UNFINISHED
 from experiments.training import stopping
 from experiments.training.lanes import Job
 
@@ -63,7 +64,6 @@ class Checkpoints:
         self.seconds = SECONDS_BETWEEN
         marker = File(folder / "run.json")
         try:
-            shutil.rmtree(self._removed, ignore_errors=True)
             if restart and marker.path.is_file():
                 self.remove()
             if marker.path.is_file():
@@ -87,14 +87,16 @@ class Checkpoints:
         return File(self.folder / f"{job.method}-{digest[:16]}.msgpack")
 
     def remove(self) -> None:
-        """Throws everything away, at once: half of a checkpoint would be none."""
-        with contextlib.suppress(FileNotFoundError):
-            self.folder.rename(self._removed)
-        shutil.rmtree(self._removed, ignore_errors=True)
+        """Throws everything away, at once: half of a checkpoint would be none.
 
-    @property
-    def _removed(self) -> Path:
-        return self.folder.with_name(f".{self.folder.name}-removed")
+        The rest of what a killed process was throwing away goes when the next one
+        begins, as do files that it was writing.
+        """
+        removed = self.folder.with_name(f"{UNFINISHED}{self.folder.name}")
+        shutil.rmtree(removed, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):
+            self.folder.rename(removed)
+        shutil.rmtree(removed, ignore_errors=True)
 
     def _go_on(self, marker: Path, identity: str) -> None:
         """Refuses another run's checkpoint; says what is there of this one's."""

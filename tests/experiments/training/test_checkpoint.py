@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import pytest
 
+from experiments.commands.folder import alone_in
 from experiments.errors import UserError
 from experiments.protocols.stage_loop import run_members
 from experiments.training import checkpoint
@@ -143,7 +144,7 @@ def test_one_of_another_configuration_is_kept_and_named(fields, named, tmp_path)
     # Only when it is told to, it is thrown away.
     Checkpoints(tmp_path, identity, restart=True)
     assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
-    assert not list(tmp_path.parent.glob(".*-removed"))
+    assert not list(tmp_path.parent.glob(".unfinished-*"))
 
 
 def test_versions_and_devices_are_named():
@@ -215,13 +216,30 @@ def test_another_marker_is_kept_and_named(content, reason, tmp_path):
 
 def test_killed_before_there_is_a_marker_it_starts_anew(tmp_path):
     folder = tmp_path / "checkpoint"
-    for left in ("run.unfinished", "../.checkpoint-removed/vanilla.msgpack"):
-        folder.mkdir(exist_ok=True)
-        (folder / left).parent.mkdir(exist_ok=True)
-        (folder / left).write_text("half")
-        Checkpoints(folder, "a run")
-        assert {p.name for p in tmp_path.rglob("*")} == {"checkpoint", "run.json"}
-        (folder / "run.json").unlink()
+    folder.mkdir()
+    (folder / "run.unfinished").write_text("half")
+    Checkpoints(folder, "a run")
+    assert {p.name for p in tmp_path.rglob("*")} == {"checkpoint", "run.json"}
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_killed_while_one_is_thrown_away_nothing_is_left(again, tmp_path, monkeypatch):
+    """Neither by the same run, which is there, nor by one that begins anew."""
+    checkpoints = Checkpoints(tmp_path / "checkpoint", "a run")
+
+    def killed(*_, **__):
+        if not checkpoints.folder.exists():
+            raise PulledPlugError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", killed)
+        with pytest.raises(PulledPlugError):
+            checkpoints.remove()
+    assert list(tmp_path.iterdir())
+    with alone_in(tmp_path):
+        if again:
+            Checkpoints(tmp_path / "checkpoint", "a run").remove()
+    assert not list(tmp_path.iterdir())
 
 
 DAMAGES = [
