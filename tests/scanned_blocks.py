@@ -60,6 +60,20 @@ def recurrent(own, _, h):
     return h + states.swapaxes(0, 1) @ own["b"]
 
 
+def convolved(own, _, h):
+    """Over time, and once each unit over its own past and future."""
+
+    def along_time(h, kernel):
+        groups = h.shape[-1] // kernel.shape[1]
+        shapes = ("NTC", "TIO", "NTC")
+        return lax.conv_general_dilated(
+            h, kernel, (1,), "SAME", None, None, shapes, groups
+        )
+
+    units = jax.nn.relu(along_time(h, own["a"]) + own["bias"])
+    return h + along_time(jnp.tanh(along_time(units, own["each"])), own["b"])
+
+
 UP, DOWN = (WIDTH, HIDDEN), (HIDDEN, WIDTH)
 BLOCKS = {
     "residual": Block(residual, {"a": UP, "bias": (HIDDEN,), "b": DOWN}, {}),
@@ -68,6 +82,11 @@ BLOCKS = {
     "normed": Block(normed, {"scale": (WIDTH,), "a": UP, "b": DOWN}, {}),
     "shared": Block(shared, {}, {"a": UP, "b": DOWN}),
     "shared bias": Block(shared_bias, {"a": UP, "b": DOWN}, {"bias": (HIDDEN,)}),
+    "convolved": Block(
+        convolved,
+        {"a": (3, *UP), "bias": (HIDDEN,), "each": (3, 1, HIDDEN), "b": (3, *DOWN)},
+        {},
+    ),
     "recurrent": Block(recurrent, {"a": UP, "u": (HIDDEN, HIDDEN), "b": DOWN}, {}),
 }
 

@@ -175,14 +175,10 @@ def convolved(eqn: core.JaxprEqn, operand: int, along: SliceAxis) -> SliceAxis |
         return along._replace(axis=numbers.out_spec[0])
     groups = eqn.params["feature_group_count"]
     features = shape_of(eqn.invars[0])[along.axis]
-    if (
-        along.axis == numbers.lhs_spec[1]
-        and features == along.length * along.inner
-        and groups % along.length == 0
-    ):
+    slices = features // along.inner  # As often as they are there.
+    if along.axis == numbers.lhs_spec[1] and groups % slices == 0:
         axis = numbers.out_spec[1]
-        inner = shape_of(eqn.outvars[0])[axis] // along.length
-        return SliceAxis(axis, along.length, inner)
+        return SliceAxis(axis, along.length, shape_of(eqn.outvars[0])[axis] // slices)
     return None
 
 

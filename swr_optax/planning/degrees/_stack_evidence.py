@@ -85,17 +85,14 @@ class StackEvidence:
                         self._multiplied_apart(found(k, apart))
             case "conv_general_dilated":
                 numbers = eqn.params["dimension_numbers"]
-                groups = eqn.params["feature_group_count"]
-                if groups == 1:
+                if eqn.params["feature_group_count"] == 1:
                     self._added_up(found(0, [numbers.lhs_spec[1]]))
                     self._added_up(found(1, [numbers.rhs_spec[1]]))
                 # A batch of kernels was merged into their features, as `vmap` does.
                 self._multiplied_apart(
                     leaf
                     for along, leaf in values[1].axes
-                    if along.axis == numbers.rhs_spec[0]
-                    and along.inner > 1
-                    and groups % along.length == 0
+                    if along.axis == numbers.rhs_spec[0] and along.inner > 1
                 )
             case "gather":
                 if not all(value.data for value in values):

@@ -7,10 +7,10 @@ import dataclasses
 import math
 from typing import NamedTuple
 
-from swr_optax.planning.degrees import IDENTITIES
+from swr_optax.planning.degrees import IDENTITIES, SliceAxis
 from swr_optax.planning.plan import Leaf, Units, UnitSlices, rows_of
 from swr_optax.planning.units._group import Group, Node
-from swr_optax.planning.units._members import member_axes
+from swr_optax.planning.units._members import member_places
 from swr_optax.planning.units._program import Program, Step
 from swr_optax.planning.units._spots import Mixed, Spot, moved, whole_axis
 from swr_optax.planning.units._uses import Uses
@@ -127,7 +127,9 @@ def _found(group: Group, rows: Sequence[int | slice]) -> list[FoundUnits]:
         sides["statistics" if statistic else side].append(node)
     if not (reads and sides["incoming"] and sides["outgoing"]):
         raise Mixed
-    axes, members = _members(group, rows, [n for side in sides.values() for n in side])
+    places, members = _members(
+        group, rows, [n for side in sides.values() for n in side]
+    )
     found = []
     for member in members:
         slices = {
@@ -140,13 +142,13 @@ def _found(group: Group, rows: Sequence[int | slice]) -> list[FoundUnits]:
             mixed=mixed,
             **{side: tuple(sorted(each, key=_order)) for side, each in slices.items()},
         )
-        found.append(FoundUnits(units, _reads(group, reads, axes, member)))
+        found.append(FoundUnits(units, _reads(group, reads, places, member)))
     return found
 
 
 def _members(
     group: Group, rows: Sequence[int | slice], leaves: Sequence[Node]
-) -> tuple[dict[Node, int], list[tuple[int, ...]]]:
+) -> tuple[dict[Node, SliceAxis], list[tuple[int, ...]]]:
     """Where the members of an ensemble are, and each as an index; () if it is none.
 
     Raises:
@@ -159,7 +161,7 @@ def _members(
     members, *others = {len(rows_of(place)) for place in places}
     if others:
         raise Mixed
-    return member_axes(group, leaves, members), [(k,) for k in range(members)]
+    return member_places(group, leaves, members), [(k,) for k in range(members)]
 
 
 def _slices(
@@ -182,7 +184,7 @@ def _order(slices: UnitSlices) -> tuple[int, int, int]:
 def _reads(
     group: Group,
     reads: Sequence[Node],
-    axes: Mapping[Node, int],
+    places: Mapping[Node, SliceAxis],
     member: tuple[int, ...],
 ) -> tuple[Read, ...]:
     """The reads before they were cast and reshaped, each once.
@@ -191,7 +193,7 @@ def _reads(
         Mixed: if one is inside a function with derivatives of its own.
     """
     network = group.network
-    found: dict[tuple[int, Spot, int | None], dict[tuple[int, ...], None]] = {}
+    found: dict[tuple[int, Spot, SliceAxis | None], dict[tuple[int, ...], None]] = {}
     for read in reads:
         node = read
         best = None
@@ -207,14 +209,14 @@ def _reads(
         if best is None:
             raise Mixed
         number, node = best
-        found.setdefault((number, node.spot, axes.get(node)), {})[node.rounds] = None
+        found.setdefault((number, node.spot, places.get(node)), {})[node.rounds] = None
     return tuple(
         read
-        for (number, spot, axis), rounds in found.items()
+        for (number, spot, along), rounds in found.items()
         for read in (
             _in_rounds(network, number, spot, list(rounds))
-            if axis is None
-            else [_of_member(network, number, spot, axis, member)]
+            if along is None
+            else [_of_member(network, number, spot, along, member)]
         )
     )
 
@@ -236,9 +238,16 @@ def _in_rounds(
 
 
 def _of_member(
-    network: Uses, number: int, spot: Spot, axis: int, member: tuple[int, ...]
+    network: Uses, number: int, spot: Spot, along: SliceAxis, member: tuple[int, ...]
 ) -> Read:
-    """A read of one slice along the axis of an ensemble's members."""
+    """A read of one slice along the axis of an ensemble's members.
+
+    Raises:
+        Mixed: if they have no axis of their own.
+    """
+    axis, length, inner = along
+    if (inner, length) != (1, network.program.avals[number].shape[axis]):
+        raise Mixed
     loops = len(network.program.loops[number])
     at = (*(None,) * (loops + axis), *member)
     return Read(number, at, moved(spot, loops - (spot.along.axis > axis)))

@@ -25,6 +25,7 @@ from swr_optax.planning.units._spots import (
     after,
     before,
     constant_along,
+    in_every_group,
     moved,
     partner,
 )
@@ -277,7 +278,11 @@ class Group:
             raise Mixed
         if name == "conv_general_dilated" and eqn.params["feature_group_count"] > 1:
             features = eqn.params["dimension_numbers"].out_spec[1]
-            if node.spot.along.axis == features and len(found) < 2:
+            size = shape_of(eqn.outvars[0])[features]
+            within = in_every_group(
+                node.spot, size, size // eqn.params["feature_group_count"]
+            )
+            if node.spot.along.axis == features and len(found) < 2 and not within:
                 raise Mixed  # Outputs cannot leave their group.
         if name in NONLINEAR and network.is_data(number):
             self.nonlinear.add(node)

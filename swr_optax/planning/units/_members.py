@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jax.extend import core
-
-from swr_optax.planning.degrees import IDENTITIES
+from swr_optax.planning.degrees import IDENTITIES, SliceAxis
 from swr_optax.planning.units._group import Group, Node
 from swr_optax.planning.units._program import Link
-from swr_optax.planning.units._spots import Mixed, after, moved, whole_axis
+from swr_optax.planning.units._spots import Mixed, Spot, after, moved
 
 
-def member_axes(group: Group, stacks: Sequence[Node], members: int) -> dict[Node, int]:
-    """The axis with a slice for each member, wherever the units of a group are.
+def member_places(
+    group: Group, stacks: Sequence[Node], members: int
+) -> dict[Node, SliceAxis]:
+    """Where the slices of the members are, wherever the units of a group are.
 
     ``vmap`` runs the networks of an ensemble on stacks of their parameters, and an
     einsum the experts of a mixture.  If from the stacks on each slice of a value is
@@ -26,7 +26,7 @@ def member_axes(group: Group, stacks: Sequence[Node], members: int) -> dict[Node
         members: how many there are.
 
     Returns:
-        The axis for each place that parameters are in.
+        The slices for each place that parameters are in.
 
     Raises:
         Mixed: if a slice is made of slices of other members.
@@ -35,55 +35,49 @@ def member_axes(group: Group, stacks: Sequence[Node], members: int) -> dict[Node
     for node, parents in group.parents.items():
         for parent in parents:
             children.setdefault(parent, []).append(node)
-    found = dict.fromkeys(stacks, 0)
+    found = dict.fromkeys(stacks, SliceAxis(0, members))
     pending = list(found)
     while pending:
         node = pending.pop()
         for child in children.get(node, []):
-            axis = _carried(group, node, child, found[node], members)
+            along = _carried(group, node, child, found[node])
             if child not in found:
                 pending.append(child)
-            if found.setdefault(child, axis) != axis:
+            if found.setdefault(child, along) != along:
                 raise Mixed
     for node, other, eqn, operand in group.contractions:
         if node in found and other in found:
-            _check_batched(eqn, operand, found[node], found[other])
+            # Each product is of one member alone if both sides put it in one place.
+            here = after(eqn, operand, _whole(group, node, found[node]))
+            there = after(eqn, 1 - operand, _whole(group, other, found[other]))
+            if here != there:
+                raise Mixed
     return found
 
 
-def _carried(group: Group, node: Node, child: Node, axis: int, members: int) -> int:
-    """Where the members are in what is made of a value that has them along an axis.
+def _carried(group: Group, node: Node, child: Node, along: SliceAxis) -> SliceAxis:
+    """Where the members are in what is made of a value that has them somewhere.
 
     Raises:
         Mixed: if it has them nowhere.
     """
     network = group.network
     step, result = network.made[child.number]
-    spot = whole_axis(axis, members)
+    spot = _whole(group, node, along)
     if isinstance(step, Link):
-        return moved(spot, step.moved).along.axis
+        return moved(spot, step.moved).along
     if step.eqn.primitive.name in IDENTITIES:
-        return axis
+        return along
     there, *others = {
         after(step.eqn, k, spot)[result]
         for k, operand in enumerate(step.operands)
         if isinstance(operand, int) and network.source(operand) == node.number
     }
-    if others or there is None or there != whole_axis(there.along.axis, members):
+    if others or there is None or there != _whole(group, child, there.along):
         raise Mixed
-    return there.along.axis
+    return there.along
 
 
-def _check_batched(
-    eqn: core.JaxprEqn, operand: int, axis: int, other_axis: int
-) -> None:
-    """Refuses a sum of products of members with other members.
-
-    Raises:
-        Mixed: if these are not all along one batch axis of a ``dot_general``.
-    """
-    if eqn.primitive.name == "dot_general":
-        _, batch = eqn.params["dimension_numbers"]
-        if (axis, other_axis) in zip(batch[operand], batch[1 - operand], strict=True):
-            return
-    raise Mixed
+def _whole(group: Group, node: Node, along: SliceAxis) -> Spot:
+    """The slices as all that there is along the axis of a value."""
+    return Spot(along, 0, group.network.program.avals[node.number].shape[along.axis])

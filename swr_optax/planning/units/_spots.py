@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 import itertools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jax.extend import core
 import numpy as np
@@ -172,13 +172,30 @@ def partner(eqn: core.JaxprEqn, operand: int, spot: Spot) -> tuple[int, Spot] | 
     if eqn.primitive.name == "conv_general_dilated" and operand < 2:
         numbers = eqn.params["dimension_numbers"]
         features = numbers.lhs_spec[1], numbers.rhs_spec[1]
-        grouped = eqn.params["feature_group_count"] * eqn.params["batch_group_count"]
-        if axis == features[operand] and grouped == 1:
-            other = features[1 - operand]
-            return 1 - operand, spot._replace(
-                along=spot.along._replace(axis=int(other))
-            )
+        if axis != features[operand]:
+            return None
+        other = int(features[1 - operand])
+        along = spot.along._replace(axis=other)
+        if eqn.params["feature_group_count"] == 1:
+            return 1 - operand, spot._replace(along=along)
+        # Each group sums over its own features with the same part of the kernel.
+        in_a_group = _size(eqn.invars[1], features[1])
+        if in_every_group(spot, _size(eqn.invars[operand], axis), in_a_group):
+            size = _size(eqn.invars[1 - operand], other)
+            return 1 - operand, Spot(along, 0, size)
     return None
+
+
+def in_every_group(spot: Spot, size: int, group: int) -> bool:
+    """Whether each group of entries of an axis holds all units in the same way.
+
+    Args:
+        spot: where they are along the axis.
+        size: of the axis.
+        group: entries of one group.
+    """
+    _, length, inner = spot.along
+    return spot[1:] == (0, size) and group % (length * inner) == 0
 
 
 def constant_along(value: np.ndarray, spot: Spot) -> bool:
@@ -202,5 +219,5 @@ def _cut(spot: Spot, start: int, stop: int) -> Spot | None:
     return _shifted(spot, -start)
 
 
-def _size(var: core.Var, axis: int) -> int:
+def _size(var: Any, axis: int) -> int:
     return shape_of(var)[axis]

@@ -14,14 +14,14 @@ A, B = (2, 3, 4), (2, 3, 4)
 
 
 def grouped(x, kernel):
-    """Two groups of two channels each, as vmap of a convolution makes them."""
+    """Groups of two channels each, as vmap of a convolution makes them."""
     return lax.conv_general_dilated(
         x,
         kernel,
         (1, 1),
         "SAME",
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=2,
+        feature_group_count=x.shape[-1] // 2,
     )
 
 
@@ -155,6 +155,16 @@ CASES = {
             (0, SliceAxis(3, 2, inner=2)): SliceAxis(3, 2, inner=3),
             (0, 3): None,
             (1, SliceAxis(3, 2, inner=3)): SliceAxis(3, 2, inner=3),
+        },
+    ),
+    "conv_general_dilated, grouped in slices that are there twice": (
+        grouped,
+        ((2, 5, 5, 8), (3, 3, 2, 12)),
+        {
+            (0, SliceAxis(3, 2, inner=2)): SliceAxis(3, 2, inner=3),
+            (0, SliceAxis(3, 2, inner=4)): SliceAxis(3, 2, inner=6),
+            (0, SliceAxis(3, 4, inner=2)): SliceAxis(3, 4, inner=3),
+            (0, SliceAxis(3, 2)): None,
         },
     ),
     "gather": (lambda a: a[:, jnp.array([2, 0])], (A,), {(0, 0): 0, (0, 2): 2}),

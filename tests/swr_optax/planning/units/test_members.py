@@ -200,25 +200,192 @@ TOGETHER = (H, False, tuple(f"up[{e}] 1" for e in range(E)), ("out 0",))
     ],
 )
 def test_units_are_a_member_s_own_unless_members_meet(fn, expected):
-    plan = swr_optax.plan_rescaling(fn, STACK, INPUT)
+    assert_units(fn, STACK, INPUT, expected)
+
+
+def assert_units(fn, params, x, expected):
+    """The plan has these units, and their order changes nothing."""
+    plan = swr_optax.plan_rescaling(fn, params, x)
     assert listed(plan) == expected
     for units in plan.units:
         order = np.random.default_rng(0).permutation(units.count)
-        moved, _ = permuted(STACK, None, plan, units, order)
-        np.testing.assert_allclose(
-            fn(moved, INPUT), fn(STACK, INPUT), rtol=1e-4, atol=1e-5
-        )
+        moved, _ = permuted(params, None, plan, units, order)
+        np.testing.assert_allclose(fn(moved, x), fn(params, x), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("fn", [experts, members_last, meeting])
-def test_activations_are_a_member_s_own(fn):
-    plan = swr_optax.plan_rescaling(fn, STACK, INPUT)
-    _, found = swr_optax.with_activations(fn, plan)(STACK, INPUT)
-    expected = np.maximum(np.asarray(INPUT) @ np.asarray(STACK["up"]), 0)
-    for one, other in zip(found, expected, strict=True):
-        np.testing.assert_allclose(
-            sorted_rows(one), sorted_rows(other), rtol=1e-4, atol=1e-5
-        )
+KERNELS = {
+    name: jax.random.normal(key, shape) / 3
+    for key, (name, shape) in zip(
+        jax.random.split(KEY, 6),
+        {
+            "up": (E, 3, D, H),
+            "down": (E, 3, H, D),
+            "pairs": (3, H, 2 * E * D),
+            "out": (3, H, D),
+            "all": (3, E * H, D),
+        }.items(),
+        strict=False,
+    )
+}
+SERIES = jax.random.normal(KEY, (B, 6, D))
+"""Batch, time, features."""
+
+
+def over_time(x, kernel, groups=1):
+    shapes = ("NTC", "TIO", "NTC")
+    return jax.lax.conv_general_dilated(
+        x, kernel, (1,), "SAME", dimension_numbers=shapes, feature_group_count=groups
+    )
+
+
+def hidden_over_time(params, x):
+    return jax.nn.relu(jax.vmap(over_time, (None, 0))(x, params["up"]))
+
+
+def merged(h):
+    """The features of all members behind each other."""
+    return jnp.moveaxis(h, 0, 2).reshape(*h.shape[1:3], -1)
+
+
+def convolutions(params, x):
+    return jax.vmap(over_time)(hidden_over_time(params, x), params["down"])
+
+
+def two_groups_each(params, x):
+    """What a member puts out, twice, to two groups of its own outgoing kernel."""
+    h = hidden_over_time(params, x)
+    kernels = jnp.moveaxis(params["down"], 0, 2).reshape(3, H, E * D)
+    twice = jnp.repeat(merged(h).reshape(B, 6, E, 1, H), 2, axis=3)
+    wide = jnp.repeat(kernels.reshape(3, H, E, 1, D), 2, axis=3)
+    return over_time(
+        twice.reshape(B, 6, 2 * E * H), wide.reshape(3, H, 2 * E * D), 2 * E
+    )
+
+
+def one_kernel(params, x):
+    h = hidden_over_time(params, x)
+    return jax.vmap(over_time, (0, None))(h, params["out"])
+
+
+def grouped_kernel(params, x):
+    """Of a parameter that is no stack."""
+    h = merged(hidden_over_time(params, x))
+    return over_time(h, params["pairs"], E)
+
+
+def of_all(params, x):
+    """All members' units in one sum."""
+    return over_time(merged(hidden_over_time(params, x)), params["all"])
+
+
+def through_the_next(params, x):
+    turned = jnp.roll(hidden_over_time(params, x), 1, axis=0)
+    return jax.vmap(over_time)(turned, params["down"])
+
+
+def turned_round(params, x):
+    return jax.vmap(over_time)(hidden_over_time(params, x), params["down"][::-1])
+
+
+def shuffled(params, x):
+    """Each group takes channels of every member, as in ShuffleNet."""
+    h = jnp.moveaxis(hidden_over_time(params, x), 0, 3).reshape(B, 6, -1)
+    kernels = jnp.moveaxis(params["down"], 0, 2).reshape(3, H, E * D)
+    return over_time(h, kernels, E)
+
+
+def crossed_kernels(params, x):
+    """Each group takes outputs of every member's kernel."""
+    h = merged(hidden_over_time(params, x))
+    return over_time(h, jnp.moveaxis(params["down"], 0, 3).reshape(3, H, E * D), E)
+
+
+def joined(outgoing):
+    return (H, False, tuple(f"up[{e}] 2" for e in range(E)), (outgoing,))
+
+
+OWN = [(H, False, (f"up[{e}] 2",), (f"down[{e}] 1",)) for e in range(E)]
+
+
+@pytest.mark.parametrize(
+    ("fn", "expected"),
+    [
+        (convolutions, OWN),
+        (two_groups_each, OWN),
+        (one_kernel, [joined("out 1")]),
+        (grouped_kernel, [joined("pairs 1")]),
+        (of_all, [joined("all 1")]),
+        (turned_round, [joined("down 2")]),
+        (crossed_kernels, [joined("down 2")]),
+        (through_the_next, []),
+        (shuffled, []),
+    ],
+)
+def test_units_of_convolutions_stay_in_their_groups(fn, expected):
+    assert_units(fn, KERNELS, SERIES, expected)
+
+
+def with_merged_nonlinearity(params, x):
+    """Members whose activations have no axis of their own."""
+    h = merged(jax.vmap(over_time, (None, 0))(x, params["up"]))
+    kernels = jnp.moveaxis(params["down"], 0, 2).reshape(3, H, E * D)
+    return over_time(jax.nn.relu(h), kernels, E)
+
+
+def from_two_inputs(params, x):
+    """In two groups, so that no unit may leave its own."""
+    x = jnp.concatenate([x, x + 1], axis=2)
+    return over_time(jax.nn.relu(over_time(x, params["in"], 2)), params["out"])
+
+
+def two_towers(params, x):
+    """The outgoing kernel has its own part for each of two kinds of units."""
+    h, g = (jax.nn.relu(over_time(x, params[name])) for name in ("left", "right"))
+    return over_time(jnp.concatenate([h, g], axis=2), params["in"], 2)
+
+
+def with_a_part_across_groups(params, x):
+    """Two units, scaled by one output of either group."""
+    both = over_time(jnp.concatenate([x, x + 1], axis=2), params["in"], 2)
+    h = jax.nn.relu(over_time(x, params["two"])) * both[..., 3:5]
+    return over_time(h, params["back"])
+
+
+def batch_in_two_halves(params, x):
+    """Each half with its own outgoing features."""
+    h = jax.nn.relu(over_time(x, params["left"]))
+    return jax.lax.conv_general_dilated(
+        h,
+        params["in"],
+        (1,),
+        "SAME",
+        dimension_numbers=("NTC", "TIO", "NTC"),
+        batch_group_count=2,
+    )
+
+
+SHAPES = {
+    **{"left": (3, D, D), "right": (3, D, D), "two": (3, D, 2)},
+    **{"in": (3, D, 8), "out": (3, 8, D), "back": (3, 2, D)},
+}
+TWO_GROUPS = {
+    name: jax.random.normal(jax.random.key(k), shape)
+    for k, (name, shape) in enumerate(SHAPES.items())
+}
+
+
+@pytest.mark.parametrize(
+    ("fn", "params", "expected"),
+    [
+        (with_merged_nonlinearity, KERNELS, []),
+        (from_two_inputs, TWO_GROUPS, []),
+        (two_towers, TWO_GROUPS, []),
+        (with_a_part_across_groups, TWO_GROUPS, []),
+        (batch_in_two_halves, TWO_GROUPS, [(D, False, ("left 2",), ("in 1",))]),
+    ],
+)
+def test_units_are_not_promised_where_groups_keep_them_apart(fn, params, expected):
+    assert_units(fn, params, SERIES, expected)
 
 
 class Critic(nn.Module):
