@@ -85,9 +85,21 @@ def permuted(params, stats, plan, units, order):
 
 
 def assert_statistics_of_each(net, x, norm, layers):
-    """The statistics of a module's stacked BatchNorm are in the units of each layer.
+    """The statistics of a module's stacked BatchNorm are in the units of each layer."""
+    plan = plan_of_any_order(net, x)
+    assert [
+        [plan.leaves[place.leaf].name for place in units.statistics]
+        for units in plan.units
+    ] == [
+        [f"{norm}/{name}[{layer}]" for name in ("mean", "var")]
+        for layer in range(layers)
+    ]
 
-    Whatever order these are in, outputs and updated statistics are the same.
+
+def plan_of_any_order(net, x):
+    """The plan of a module with BatchNorm.
+
+    Whatever order its units are in, outputs and updated statistics are the same.
     """
     stats = net.init(jax.random.key(0), x)
     params = stats.pop("params")
@@ -96,13 +108,6 @@ def assert_statistics_of_each(net, x, norm, layers):
         return net.apply({"params": params, **stats}, x, mutable=["batch_stats"])
 
     plan = swr_optax.plan_rescaling(apply, params, x, stats=stats)
-    assert [
-        [plan.leaves[place.leaf].name for place in units.statistics]
-        for units in plan.units
-    ] == [
-        [f"{norm}/{name}[{layer}]" for name in ("mean", "var")]
-        for layer in range(layers)
-    ]
     outputs, updated = apply(params, stats, x)
     for units in plan.units:
         order = np.random.default_rng(0).permutation(units.count)
@@ -111,6 +116,7 @@ def assert_statistics_of_each(net, x, norm, layers):
         np.testing.assert_allclose(found, outputs, rtol=1e-4, atol=1e-5)
         _, expected = permuted(params, updated, plan, units, order)
         chex.assert_trees_all_close(found_stats, expected, rtol=1e-4, atol=1e-5)
+    return plan
 
 
 def set_slices(params, stats, plan, places, count, unit, value):

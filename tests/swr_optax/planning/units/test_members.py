@@ -18,6 +18,7 @@ from unit_changes import (
     assert_statistics_of_each,
     listed,
     permuted,
+    plan_of_any_order,
     sorted_rows,
     with_resets,
 )
@@ -395,13 +396,24 @@ class Critic(nn.Module):
         return nn.Dense(1)(nn.relu(h))
 
 
+class CriticOfImages(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        h = nn.Conv(H, (3, 3), strides=2, use_bias=False)(x)
+        h = nn.BatchNorm(use_running_average=False)(h)
+        h = nn.Conv(H, (2, 2))(nn.max_pool(nn.relu(h), (2, 2)))
+        return nn.Dense(1)(nn.relu(h).reshape(len(h), -1))
+
+
 class Critics(nn.Module):
     """The two critics of an actor-critic agent."""
+
+    critic: type[nn.Module]
 
     @nn.compact
     def __call__(self, x):
         critics = nn.vmap(
-            Critic,
+            self.critic,
             variable_axes={"params": 0, "batch_stats": 0},
             split_rngs={"params": True},
             in_axes=None,
@@ -412,7 +424,29 @@ class Critics(nn.Module):
 
 def test_running_statistics_are_those_of_each_member():
     norm = "batch_stats/VmapCritic_0/BatchNorm_0"
-    assert_statistics_of_each(Critics(), INPUT, norm, 2)
+    assert_statistics_of_each(Critics(Critic), INPUT, norm, 2)
+
+
+def test_units_of_critics_of_images_are_those_of_each():
+    x = jax.random.normal(KEY, (B, 8, 8, 3))
+    plan = plan_of_any_order(Critics(CriticOfImages), x)
+    inside = [
+        name.removeprefix("VmapCriticOfImages_0/")
+        for *_, incoming, outgoing in listed(plan)
+        for name in incoming + outgoing
+    ]
+    first = (
+        "BatchNorm_0/bias[{0}] 0",
+        "BatchNorm_0/scale[{0}] 0",
+        "Conv_0/kernel[{0}] 3",
+    )
+    last = "Conv_1/bias[{0}] 0", "Conv_1/kernel[{0}] 3", "Dense_0/kernel[{0}] 0"
+    assert inside == [
+        name.format(member)
+        for side in ((*first, "Conv_1/kernel[{0}] 2"), last)
+        for member in range(2)
+        for name in side
+    ]
 
 
 class Small(nnx.Module):
