@@ -37,6 +37,7 @@ TABLES = {
         *("random-labels-digits", "permuted-inputs-digits", "permuted-inputs-mnist"),
         *("random-labels-mnist", "random-labels-mnist-long"),
         *("random-labels-mnist-long-slow", "random-labels-mnist-layer-norm"),
+        *("random-labels-cifar10", "random-labels-cifar10-slow"),
     ),
 }
 """The results that each page's tables of methods are of, in their order."""
@@ -123,11 +124,15 @@ SENTENCES = {
             lambda: [warm("l2", 1e-2), warm("swr", 2e-3)],
         ),
         (
-            r"averages ([.\d]+), L2 ([.\d]+) and plain Adam ([.\d]+), .* ([.\d]+) in",
+            r"change, averages ([.\d]+), SWR ([.\d]+), L2 ([.\d]+) \(([.\d]+) with",
             lambda: [
-                *of("continual-limited-cifar10", "score", "swr", "l2", "vanilla"),
-                falls("vanilla").mean(),
+                *map(limited, ("shrink_and_perturb", "swr", "l2")),
+                limited("l2", 5e-2),
             ],
+        ),
+        (
+            r"of three\), L2 Init ([.\d]+) and plain Adam ([.\d]+), .* ([.\d]+) in",
+            lambda: [*map(limited, ("l2_init", "vanilla")), falls("vanilla").mean()],
         ),
         (
             r"falls twice, SWR has ([.\d]+) if .* reference norms, and ([.\d]+) if not",
@@ -267,8 +272,11 @@ SENTENCES = {
             lambda: [falls("vanilla").mean(), stages("vanilla").loc[2:, 1].min()],
         ),
         (
-            r"what the figure shows, and L2 by ([.\d]+);",
-            lambda: [falls("l2").mean()],
+            r"L2 Init falls by ([.\d]+), L2 by ([.\d]+) and S&P by ([.\d]+);",
+            lambda: [
+                falls(method).mean()
+                for method in ("l2_init", "l2", "shrink_and_perturb")
+            ],
         ),
         (
             r"has what it had before, within ([.\d]+)\.",
@@ -291,7 +299,29 @@ SENTENCES = {
             lambda: [below_the_best(method) for method in ("swr", "l2")],
         ),
         (
-            r"its training loss never comes below ([.\d]+),",
+            r"\(its training loss is at most ([.\d]+) at the end of a stage",
+            lambda: [ends_of_stages("train_loss", "shrink_and_perturb").loc[2:].max()],
+        ),
+        (
+            r"averages ([.\d]+) over the first .* ([.\d]+) over the last, SWR"
+            r" ([.\d]+) and ([.\d]+)\.",
+            lambda: [
+                stages(method).loc[stage, 1:].mean()
+                for method in ("shrink_and_perturb", "swr")
+                for stage in (1, 10)
+            ],
+        ),
+        (
+            r"with 5e-2 it has ([.\d]+) and falls by ([.\d]+) at a change, with 1e-1 it"
+            r" learns too little, ([.\d]+)\.",
+            lambda: [limited("l2", 5e-2), falls("l2", 5e-2).mean(), limited("l2", 0.1)],
+        ),
+        (
+            r"a tenth of the paper's it has ([.\d]+) and falls by ([.\d]+)\.",
+            lambda: [limited("swr", 1e-2), falls("swr", 1e-2).mean()],
+        ),
+        (
+            r"training loss never comes below ([.\d]+)\.",
             lambda: [stages("swr", "train_loss").min().min()],
         ),
         (
@@ -425,6 +455,24 @@ SENTENCES = {
             lambda: [gap("score", "permuted-inputs-mnist", "swr_two", "l2")],
         ),
         (
+            r"end at chance, with ([.\d]+) and ([.\d]+) of their units dead",
+            lambda: of("random-labels-cifar10", "dead_units", "vanilla", "swr_two"),
+        ),
+        (
+            r"keeps its units now \(([.\d]+) are dead\)",
+            lambda: of("random-labels-cifar10-slow", "dead_units", "swr_two"),
+        ),
+        (
+            r"rank falls from (\d+) in the first fifth of the tasks to (\d+) in the"
+            r" last\. Plain Adam's falls from (\d+) to (\d+); with the pull on"
+            r" directions it goes from (\d+) to (\d+)\.",
+            lambda: [
+                rank
+                for method in ("swr_two", "vanilla", "swr_directions")
+                for rank in effective_ranks(method)
+            ],
+        ),
+        (
             r"the tables' 1e-2 / 1e-4 has ([.\d]+)\.",
             lambda: [tried_on_digits(1e-2, 1e-4)],
         ),
@@ -477,11 +525,19 @@ PENALTIES = (
 """Of which L2 and L2 Init were run again, with the paper's λ."""
 
 PARTS = {
+    **{
+        name: (name, f"{name}-more")
+        for name in ("random-labels-cifar10", "random-labels-cifar10-slow")
+    },
     "permuted-inputs-mnist": (
         *("permuted-inputs-mnist", "permuted-inputs-mnist-others"),
     ),
-    "continual-limited-cifar10": (
-        *("continual-limited-cifar10", "continual-limited-cifar10-l2"),
+    "continual-limited-cifar10": tuple(
+        f"continual-limited-cifar10{part}"
+        for part in (
+            *("", "-l2", "-l2-strong", "-l2-stronger", "-l2-init"),
+            *("-shrink-and-perturb", "-swr-weaker"),
+        )
     ),
     "single-task-cifar10": tuple(
         f"single-task-cifar10{part}" for part in ("", "-l2", "-l2-half")
@@ -654,17 +710,33 @@ def around_the_last_change(method):
     return [means[9, 100], means[10, 0], means[10].loc[:3].min()]
 
 
-def stages(method, column="test_accuracy"):
+LIMITED = {"l2": 2e-2, "swr": 0.1}
+"""The paper's λ with limited access on CIFAR-10, where there are others."""
+
+
+@functools.cache
+def stages(method, column="test_accuracy", λ=None):
     """A row for each stage of limited access on CIFAR-10, a column for each epoch."""
-    parts = PARTS["continual-limited-cifar10"]
-    rows = pd.concat([epochs_of(part) for part in parts])
-    rows = rows[rows["method"] == method]
-    return rows.pivot(index="stage", columns="epoch", values=column)
+    runs = []
+    for part in PARTS["continual-limited-cifar10"]:
+        config = json.loads((RESULTS / part / "config.json").read_text())
+        tried = config["coefficients"].get(method)
+        if method in config["methods"] and tried == (λ or LIMITED.get(method, tried)):
+            rows = epochs_of(part)
+            runs.append(rows[rows["method"] == method])
+    means = pd.concat(runs).groupby(["stage", "epoch"])[column].mean()
+    return means.unstack("epoch")
 
 
-def falls(method):
+def limited(method, λ=None):
+    """What a method averages over that stream, with the paper's λ or another."""
+    λ = λ or LIMITED.get(method)
+    return row_of("continual-limited-cifar10", method, λ)["score"]
+
+
+def falls(method, λ=None):
     """What is lost there in the first epoch behind each change."""
-    found = stages(method)
+    found = stages(method, λ=λ)
     return found[100].shift() - found[1]
 
 
@@ -675,15 +747,24 @@ def back_after(method, stage):
     return line.index[line >= found.loc[stage - 1, 100] - 0.01][0]
 
 
-def below_the_best(method):
+def below_the_best(method, λ=None):
     """What is lost from the best epoch of a stage to its last, from the second on."""
-    found = stages(method).loc[2:, 1:]
+    found = stages(method, λ=λ).loc[2:, 1:]
     return (found.max(axis=1) - found[100]).mean()
 
 
 def ends_of_stages(column, method="vanilla"):
     """What a method has at the end of each stage there."""
     return stages(method, column)[100]
+
+
+def effective_ranks(method):
+    """Of random labels on CIFAR-10 at the lower rate, in the first and last fifth."""
+    rows = pd.concat(map(epochs_of, PARTS["random-labels-cifar10-slow"]))
+    rows = rows[rows["method"] == method].sort_values("task")
+    fifth = rows["task"].max() // 5
+    parts = rows["task"] <= fifth, rows["task"] > rows["task"].max() - fifth
+    return [rows.loc[part, "effective_rank"].mean() for part in parts]
 
 
 def large_layers(way):
