@@ -389,6 +389,17 @@ def test_units_are_found_only_where_groups_allow_it(fn, params, expected):
     assert_units(fn, params, SERIES, expected)
 
 
+@pytest.mark.parametrize("fn", [experts, members_last, meeting])
+def test_activations_are_a_member_s_own(fn):
+    plan = swr_optax.plan_rescaling(fn, STACK, INPUT)
+    _, found = swr_optax.with_activations(fn, plan)(STACK, INPUT)
+    expected = np.maximum(np.asarray(INPUT) @ np.asarray(STACK["up"]), 0)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(
+            sorted_rows(one), sorted_rows(other), rtol=1e-4, atol=1e-5
+        )
+
+
 class Critic(nn.Module):
     @nn.compact
     def __call__(self, x):
