@@ -9,8 +9,8 @@ import hashlib
 import json
 import os
 from pathlib import Path
-import shutil
 import sys
+import tempfile
 import time
 from typing import Any, Protocol, TypeVar
 
@@ -92,11 +92,13 @@ class Checkpoints:
         The rest of what a killed process was throwing away goes when the next one
         begins, as do files that it was writing.
         """
-        removed = self.folder.with_name(f"{UNFINISHED}{self.folder.name}")
-        shutil.rmtree(removed, ignore_errors=True)
-        with contextlib.suppress(FileNotFoundError):
-            self.folder.rename(removed)
-        shutil.rmtree(removed, ignore_errors=True)
+        with (
+            tempfile.TemporaryDirectory(
+                prefix=UNFINISHED, dir=self.folder.parent, ignore_cleanup_errors=True
+            ) as scratch,
+            contextlib.suppress(FileNotFoundError),
+        ):
+            self.folder.rename(Path(scratch) / self.folder.name)
 
     def _go_on(self, marker: Path, identity: str) -> None:
         """Refuses another run's checkpoint; says what is there of this one's."""

@@ -717,15 +717,16 @@ LIMITED = {"l2": 2e-2, "swr": 0.1}
 @functools.cache
 def stages(method, column="test_accuracy", λ=None):
     """A row for each stage of limited access on CIFAR-10, a column for each epoch."""
-    runs = []
+    λ = λ or LIMITED.get(method)
+    found = []
     for part in PARTS["continual-limited-cifar10"]:
         config = json.loads((RESULTS / part / "config.json").read_text())
         tried = config["coefficients"].get(method)
-        if method in config["methods"] and tried == (λ or LIMITED.get(method, tried)):
-            rows = epochs_of(part)
-            runs.append(rows[rows["method"] == method])
-    means = pd.concat(runs).groupby(["stage", "epoch"])[column].mean()
-    return means.unstack("epoch")
+        if method in config["methods"] and λ in (None, tried):
+            found.append(epochs_of(part))
+    (rows,) = found
+    rows = rows[rows["method"] == method]
+    return rows.pivot(index="stage", columns="epoch", values=column)
 
 
 def limited(method, λ=None):
@@ -747,9 +748,9 @@ def back_after(method, stage):
     return line.index[line >= found.loc[stage - 1, 100] - 0.01][0]
 
 
-def below_the_best(method, λ=None):
+def below_the_best(method):
     """What is lost from the best epoch of a stage to its last, from the second on."""
-    found = stages(method, λ=λ).loc[2:, 1:]
+    found = stages(method).loc[2:, 1:]
     return (found.max(axis=1) - found[100]).mean()
 
 

@@ -245,8 +245,8 @@ def _of_member(
     Raises:
         Mixed: if they have no axis of their own.
     """
-    axis, length, inner = along
-    if (inner, length) != (1, network.program.avals[number].shape[axis]):
+    axis = along.axis
+    if along != SliceAxis(axis, network.program.avals[number].shape[axis]):
         raise Mixed
     loops = len(network.program.loops[number])
     at = (*(None,) * (loops + axis), *member)

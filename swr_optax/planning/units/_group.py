@@ -278,10 +278,8 @@ class Group:
             raise Mixed
         if name == "conv_general_dilated" and eqn.params["feature_group_count"] > 1:
             features = eqn.params["dimension_numbers"].out_spec[1]
-            size = shape_of(eqn.outvars[0])[features]
-            within = in_every_group(
-                node.spot, size, size // eqn.params["feature_group_count"]
-            )
+            shape, groups = shape_of(eqn.outvars[0]), eqn.params["feature_group_count"]
+            within = in_every_group(node.spot, shape, groups)
             if node.spot.along.axis == features and len(found) < 2 and not within:
                 raise Mixed  # Outputs cannot leave their group.
         if name in NONLINEAR and network.is_data(number):

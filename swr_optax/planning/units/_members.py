@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from swr_optax.planning.degrees import IDENTITIES, SliceAxis
 from swr_optax.planning.units._group import Group, Node
 from swr_optax.planning.units._program import Link
-from swr_optax.planning.units._spots import Mixed, Spot, after, moved
+from swr_optax.planning.units._spots import Mixed, Spot, after, covering, moved
 
 
 def member_places(
@@ -79,5 +79,5 @@ def _carried(group: Group, node: Node, child: Node, along: SliceAxis) -> SliceAx
 
 
 def _whole(group: Group, node: Node, along: SliceAxis) -> Spot:
-    """The slices as all that there is along the axis of a value."""
-    return Spot(along, 0, group.network.program.avals[node.number].shape[along.axis])
+    """The slices as all that there is along their axis of a value."""
+    return covering(along, group.network.program.avals[node.number].shape)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 import itertools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from jax.extend import core
 import numpy as np
@@ -43,6 +43,11 @@ class Mixed(Exception):
 def whole_axis(axis: int, size: int) -> Spot:
     """A unit for each entry of an axis."""
     return Spot(SliceAxis(axis, size), 0, size)
+
+
+def covering(along: SliceAxis, shape: Sequence[int]) -> Spot:
+    """The slices as all that there is along their axis of an array."""
+    return Spot(along, 0, shape[along.axis])
 
 
 def moved(spot: Spot, by: int) -> Spot:
@@ -88,11 +93,11 @@ def after(eqn: core.JaxprEqn, operand: int, spot: Spot) -> list[Spot | None]:
         follow = without_axes("axes")
     else:
         follow = PRIMITIVES.get(name, UNKNOWN).follow
-    if spot == Spot(spot.along, 0, shape[axis]):
+    if spot == covering(spot.along, shape):
         along = follow(eqn, operand, spot.along)
         if along is None:
             raise Mixed
-        return [Spot(along, 0, _size(var, along.axis)) for var in eqn.outvars]
+        return [covering(along, shape_of(var)) for var in eqn.outvars]
     along = follow(eqn, operand, SliceAxis(axis, shape[axis]))
     if along is None:
         raise Mixed
@@ -176,26 +181,21 @@ def partner(eqn: core.JaxprEqn, operand: int, spot: Spot) -> tuple[int, Spot] | 
             return None
         other = int(features[1 - operand])
         along = spot.along._replace(axis=other)
-        if eqn.params["feature_group_count"] == 1:
+        groups = eqn.params["feature_group_count"]
+        if groups == 1:
             return 1 - operand, spot._replace(along=along)
         # Each group sums over its own features with the same part of the kernel.
-        in_a_group = _size(eqn.invars[1], features[1])
-        if in_every_group(spot, _size(eqn.invars[operand], axis), in_a_group):
-            size = _size(eqn.invars[1 - operand], other)
-            return 1 - operand, Spot(along, 0, size)
+        shapes = [shape_of(atom) for atom in eqn.invars]
+        if in_every_group(spot, shapes[operand], 1 if operand else groups):
+            return 1 - operand, covering(along, shapes[1 - operand])
     return None
 
 
-def in_every_group(spot: Spot, size: int, group: int) -> bool:
-    """Whether each group of entries of an axis holds all units in the same way.
-
-    Args:
-        spot: where they are along the axis.
-        size: of the axis.
-        group: entries of one group.
-    """
-    _, length, inner = spot.along
-    return spot[1:] == (0, size) and group % (length * inner) == 0
+def in_every_group(spot: Spot, shape: Sequence[int], groups: int) -> bool:
+    """Whether each of so many groups of an axis holds all units in the same way."""
+    axis, length, inner = spot.along
+    whole = spot == covering(spot.along, shape)
+    return whole and shape[axis] // groups % (length * inner) == 0
 
 
 def constant_along(value: np.ndarray, spot: Spot) -> bool:
@@ -219,5 +219,5 @@ def _cut(spot: Spot, start: int, stop: int) -> Spot | None:
     return _shifted(spot, -start)
 
 
-def _size(var: Any, axis: int) -> int:
+def _size(var: core.Var, axis: int) -> int:
     return shape_of(var)[axis]

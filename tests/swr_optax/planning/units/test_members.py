@@ -232,10 +232,15 @@ SERIES = jax.random.normal(KEY, (B, 6, D))
 """Batch, time, features."""
 
 
-def over_time(x, kernel, groups=1):
-    shapes = ("NTC", "TIO", "NTC")
+def over_time(x, kernel, groups=1, batch_group_count=1):
     return jax.lax.conv_general_dilated(
-        x, kernel, (1,), "SAME", dimension_numbers=shapes, feature_group_count=groups
+        x,
+        kernel,
+        (1,),
+        "SAME",
+        dimension_numbers=("NTC", "TIO", "NTC"),
+        feature_group_count=groups,
+        batch_group_count=batch_group_count,
     )
 
 
@@ -355,14 +360,7 @@ def with_a_part_across_groups(params, x):
 def batch_in_two_halves(params, x):
     """Each half with its own outgoing features."""
     h = jax.nn.relu(over_time(x, params["left"]))
-    return jax.lax.conv_general_dilated(
-        h,
-        params["in"],
-        (1,),
-        "SAME",
-        dimension_numbers=("NTC", "TIO", "NTC"),
-        batch_group_count=2,
-    )
+    return over_time(h, params["in"], batch_group_count=2)
 
 
 SHAPES = {
