@@ -268,7 +268,7 @@ SENTENCES = {
             ],
         ),
         (
-            r"falls by ([.\d]+) \(mean of nine changes\), as far as ([.\d]+),",
+            r"falls by ([.\d]+) \(mean of nine changes\), as far as ([.\d]+)\.",
             lambda: [falls("vanilla").mean(), stages("vanilla").loc[2:, 1].min()],
         ),
         (

@@ -191,16 +191,40 @@ def changes(rows: pd.DataFrame) -> list[int]:
     return [stage * epochs for stage in range(1, stages)]
 
 
-def limits(accuracy: pd.Series) -> tuple[float, float]:
+def behind_changes(rows: pd.DataFrame) -> pd.Series:
+    """Test accuracy right behind each change of data, means over seeds.
+
+    Of methods that do nothing when the data change: what these lose there is the
+    change's doing. Others begin anew, or in part.
+    """
+    found = [
+        retention(drawn)["after"].groupby(level="stage").mean()
+        for first, drawn in entries(rows)
+        if not _begins_anew(first["method"])
+    ]
+    return pd.concat([pd.Series(dtype=float), *found])
+
+
+def _begins_anew(name: str) -> bool:
+    method = METHODS.get(name)
+    return method is None or method.last_stage_only or method.at_change is not None
+
+
+def limits(accuracy: pd.Series, seen: pd.Series) -> tuple[float, float]:
     """A range without the first epochs of what starts anew, which squeeze the rest.
 
     Nor does it show what no accuracy is, such as a band's end above 1 at the one epoch
     where a seed has fallen.
+
+    Args:
+        accuracy: of all lines and bands.
+        seen: of which nothing is left out, as of :func:`behind_changes`.
     """
     accuracy = accuracy[np.isfinite(accuracy)]
     if accuracy.empty:
         return 0.0, 1.0
     low, high = accuracy.quantile([0.05, 0.999])
+    low = np.fmin(low, seen.min())
     margin = max(0.1 * (high - low), 0.002)
     return max(low - margin, 0.0), min(high + margin, 1.0)
 

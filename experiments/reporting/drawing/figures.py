@@ -12,6 +12,7 @@ import pandas as pd
 from experiments.reporting.drawing.curves import (
     METRICS,
     Style,
+    behind_changes,
     by_seed,
     changes,
     entries,
@@ -93,7 +94,7 @@ def curves(rows: pd.DataFrame) -> dict[str, Any] | None:
         "unit": task(protocol) if has_tasks(protocol) else "epoch",
         "ranges": {}
         if has_tasks(protocol)
-        else {"test_accuracy": limits(rows["test_accuracy"])},
+        else {"test_accuracy": limits(rows["test_accuracy"], behind_changes(rows))},
         "lines": lines,
     }
 

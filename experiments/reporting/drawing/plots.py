@@ -16,6 +16,7 @@ from experiments.agents.config import AGENT
 from experiments.reporting.drawing.curves import (
     METRICS,
     Style,
+    behind_changes,
     changes,
     curve,
     entries,
@@ -93,7 +94,8 @@ def learning_curves(rows: pd.DataFrame, columns: Sequence[str]) -> Figure | None
         if column == "test_accuracy":
             lines = pd.concat(curve(of_entry, column) for _, of_entry in drawn)
             mean, deviation = lines["mean"], lines["deviation"].fillna(0)
-            axes.set_ylim(limits(pd.concat([mean - deviation, mean + deviation])))
+            bands = pd.concat([mean - deviation, mean + deviation])
+            axes.set_ylim(limits(bands, behind_changes(rows)))
     _name_ends(axes, ends)
     return figure
 

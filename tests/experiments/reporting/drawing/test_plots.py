@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from experiments.reporting.collection import collect
-from experiments.reporting.drawing import plots
+from experiments.reporting.drawing import figures, plots
 from experiments.reporting.drawing.curves import curve
 
 
@@ -80,6 +80,20 @@ def test_no_axis_shows_accuracies_above_one(write_folder, tmp_path):
     rows.loc[(rows["epoch"] == 40) & (rows["seed"] == 0), "test_accuracy"] = 0.1
     low, high = plots.draw(rows).axes[0].get_ylim()
     assert 0.9 < low < 0.98 < high <= 1
+
+
+@pytest.mark.parametrize(("method", "seen"), [("vanilla", True), ("full_reset", False)])
+def test_what_a_change_of_data_costs_is_within_sight(
+    write_folder, tmp_path, method, seen
+):
+    """Unless the method begins anew there, which would squeeze all else."""
+    fields = {"protocol": "continual-limited", "methods": [method], "epochs": 50}
+    rows = rows_of(write_folder(tmp_path / "run", **fields))
+    rows["test_accuracy"] = 0.6
+    rows.loc[(rows["stage"] == 8) & (rows["epoch"] == 1), "test_accuracy"] = 0.2
+    low, _ = plots.draw(rows).axes[0].get_ylim()
+    assert (low < 0.2) == seen
+    assert figures.curves(rows)["ranges"]["test_accuracy"][0] == pytest.approx(low)
 
 
 def test_balancedness_and_proportionality_have_two_panels(write_folder, tmp_path):
