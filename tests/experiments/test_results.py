@@ -34,7 +34,8 @@ TABLES = {
         *("single-task-decay-cifar10", "balancedness-cifar10"),
     ),
     "experiments/guide/remedies.md": (
-        *("random-labels-digits", "permuted-inputs-digits", "permuted-inputs-mnist"),
+        *("random-labels-digits-ten", "permuted-inputs-digits-ten"),
+        "permuted-inputs-mnist",
         *("random-labels-mnist", "random-labels-mnist-long"),
         *("random-labels-mnist-long-slow", "random-labels-mnist-layer-norm"),
         *("random-labels-cifar10", "random-labels-cifar10-slow"),
@@ -529,6 +530,10 @@ PARTS = {
         name: (name, f"{name}-more")
         for name in ("random-labels-cifar10", "random-labels-cifar10-slow")
     },
+    **{
+        f"{name}-ten": (name, f"{name}-more")
+        for name in ("random-labels-digits", "permuted-inputs-digits")
+    },
     "permuted-inputs-mnist": (
         *("permuted-inputs-mnist", "permuted-inputs-mnist-others"),
     ),
@@ -564,15 +569,15 @@ PARTS = {
 @functools.cache  # Of all results, for each page.
 def measured(name):
     """A ranking: what was kept of a run, or what its metrics give."""
+    parts = PARTS.get(name, (name,))
     kept = RESULTS / name / "ranking.csv"
     if kept.exists():
         table = pd.read_csv(kept)
     else:
-        parts = PARTS.get(name, (name,))
         found = collect([RESULTS / part for part in parts])
         assert not found.unreadable
         table = ranking(found.rows)
-    config = json.loads((RESULTS / name / "config.json").read_text())
+    config = json.loads((RESULTS / parts[0] / "config.json").read_text())
     cell = (config["protocol"], config["dataset"], config["model"])
     rows = [PUBLISHED.get((*cell, method)) for method in table["method"]]
     return table.assign(
