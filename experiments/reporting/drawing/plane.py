@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+import textwrap
 from typing import Any
 
 from matplotlib.figure import Figure
 import numpy as np
 
+RATE = "learning rate"
+LEAST_WIDTH = 5.35
+"""Inches, which a title needs, however few columns there are."""
+
+LINE = 66
+"""Characters of a title for which there is room then."""
+
+AXES = {"feature": "λ of the features", "classifier": "λ of the classifier"}
+"""What coefficients are called beside a map, unless by their own names."""
+
 
 def draw_plane(
     title: str, points: Sequence[tuple[Any, float]], scores: np.ndarray
 ) -> Figure | None:
-    """Scores over the coefficients of two groups, or over coefficient and rate.
+    """Scores over the first two things that were varied, a coefficient first.
 
-    Of several learning rates, each pair of coefficients shows its best, as the title
-    then says.
+    Where others were varied as well, each cell shows its best, as the title then says.
 
     Args:
         title: what was swept.
@@ -25,24 +35,20 @@ def draw_plane(
     Returns:
         The figure; None unless two things were varied.
     """
-    cells: dict[tuple[float, float], float] = {}
-    names = ("learning rate", "coefficient λ")
-    for (coefficient, rate), score in zip(points, scores, strict=True):
-        if isinstance(coefficient, Mapping):
-            names = ("λ of the classifier", "λ of the features")
-            place = (float(coefficient["feature"]), float(coefficient["classifier"]))
-        elif coefficient is None:
-            return None
-        else:
-            place = (float(coefficient), rate)
-        cells[place] = np.fmax(score, cells.get(place, np.nan))
-    rows, columns = (sorted({place[i] for place in cells}) for i in range(2))
-    if min(len(rows), len(columns)) < 2:
+    tried = [_numbers(coefficient, rate) for coefficient, rate in points]
+    known = {name: sorted({numbers[name] for numbers in tried}) for name in tried[0]}
+    varied = [name for name, values in known.items() if len(values) > 1]
+    if len(varied) < 2:
         return None
+    upwards, along, *others = varied
+    rows, columns = known[upwards], known[along]
+    cells: dict[tuple[float, float], float] = {}
+    for numbers, score in zip(tried, scores, strict=True):
+        place = numbers[upwards], numbers[along]
+        cells[place] = np.fmax(score, cells.get(place, np.nan))
     values = np.array([[cells.get((r, c), np.nan) for c in columns] for r in rows])
-    figure = Figure(
-        figsize=(1.6 + 0.75 * len(columns), 1.3 + 0.5 * len(rows)), layout="constrained"
-    )
+    width = max(LEAST_WIDTH, 1.6 + 0.75 * len(columns))
+    figure = Figure(figsize=(width, 1.3 + 0.5 * len(rows)), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(values, cmap="viridis", origin="lower", aspect="auto")
     middle = (np.nanmin(values) + np.nanmax(values)) / 2
@@ -61,11 +67,23 @@ def draw_plane(
             )
     axes.set_xticks(range(len(columns)), [f"{value:g}" for value in columns])
     axes.set_yticks(range(len(rows)), [f"{value:g}" for value in rows])
-    axes.set_xlabel(names[0])
-    axes.set_ylabel(names[1])
-    rates = sorted({rate for _, rate in points})
-    if names[0] != "learning rate" and len(rates) > 1:
-        title += "\nthe best of learning rates " + ", ".join(f"{r:g}" for r in rates)
-    axes.set_title(title, fontsize=10)
+    axes.set_xlabel(AXES.get(along, along))
+    axes.set_ylabel(AXES.get(upwards, upwards))
+    lines = title.splitlines()
+    for name in others:
+        listed = ", ".join(f"{value:g}" for value in known[name])
+        lines.append(f"the best of {name}s {listed}")
+    filled = [part for line in lines for part in textwrap.wrap(line, LINE)]
+    figure.suptitle("\n".join(filled), fontsize=10)
     figure.colorbar(image, shrink=0.9)
     return figure
+
+
+def _numbers(coefficient: Any, rate: float) -> dict[str, float]:
+    """What may be varied, by name."""
+    found = {RATE: rate}
+    if isinstance(coefficient, Mapping):
+        return {name: float(x) for name, x in coefficient.items()} | found
+    if coefficient is not None:
+        return {"coefficient λ": float(coefficient)} | found
+    return found
