@@ -43,7 +43,7 @@ def shown(config: AgentConfig) -> Shown:
         methods=config.methods,
         seeds=config.seeds,
         tasks=config.tasks,
-        unit="levels",
+        unit="level",
         column="average return",
         score=lambda record: record.average_return,
         form=".1f",

@@ -17,6 +17,7 @@ from experiments.agents.records import LevelRecord
 from experiments.commands.progress import Log
 from experiments.methods import METHODS
 from experiments.protocols.records import TaskRecord
+from experiments.reporting.naming import counted
 
 CELLS = 10
 """Of a method's progress bar."""
@@ -45,7 +46,7 @@ class Shown(NamedTuple):
     tasks: int
     column: str
     score: Callable[[Any], float | None]
-    unit: str = "tasks"
+    unit: str = "task"
     form: str = ".3f"
 
 
@@ -63,7 +64,7 @@ class LiveTable:
         self._records: dict[str, list[Any]] = {m: [] for m in shown.methods}
         self._lock = threading.Lock()
         total = len(shown.methods) * shown.seeds * shown.tasks
-        self._log = Log(console, total, shown.unit)
+        self._log = Log(console, total, f"{shown.unit}s")
         self._live = Live(
             get_renderable=self._table,
             console=console,
@@ -101,7 +102,8 @@ class LiveTable:
         shown = self._shown
         wide = self._console.width >= WIDE
         table = Table(
-            title=f"{shown.heading}: {shown.tasks} {shown.unit}, {shown.seeds} seeds",
+            title=f"{shown.heading}: {counted(shown.tasks, shown.unit)},"
+            f" {counted(shown.seeds, 'seed')}",
             box=HEAVY_HEAD if wide else None,
             padding=(0, 1) if wide else (0, 1, 0, 0),
         )

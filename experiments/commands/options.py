@@ -169,7 +169,13 @@ def make_sweep_config(
     Raises:
         UserError: naming what does not fit.
     """
-    agent = protocol == "agent"
+    from experiments.agents.config import AGENT
+    from experiments.protocols.stages import PROTOCOLS
+    from experiments.protocols.streams import STREAMS
+
+    staged = [name for name in PROTOCOLS if name != "proportionality"]
+    check_name(protocol, [*staged, *STREAMS, AGENT], "protocol to sweep")
+    agent = protocol == AGENT
     foreign = vars(RunOptions()) | vars(StageOptions()) | vars(StreamOptions())
     own = vars(AgentOptions())
     if not agent:
@@ -301,9 +307,15 @@ def _compared(
     options: ComparisonOptions, methods: Sequence[str] | None = None
 ) -> dict[str, Any]:
     """What options say of the methods that are compared."""
+    from experiments.methods import METHODS
+
+    methods = options.methods if methods is None else methods
     rates = _assignments(options.learning_rate, "learning-rate")
+    if None in rates:  # It is for methods that have a rate of their own, too.
+        own = [name for name in methods if name in METHODS and METHODS[name].rate]
+        rates = dict.fromkeys(own, rates[None]) | rates
     return {
-        "methods": tuple(options.methods if methods is None else methods),
+        "methods": tuple(methods),
         "first_seed": options.first_seed,
         "coefficients": _coefficients(options.coefficient),
         "optimizer": options.optimizer,

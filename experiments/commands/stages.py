@@ -105,14 +105,14 @@ def prepare(config: Config, data_dir: str | None) -> tuple[Config, Dataset]:
 
 
 def name_defaults(config: Config) -> None:
-    """Says which coefficients are no published ones."""
+    """Says which coefficients are neither published nor a sweep's."""
     ours = ", ".join(
         f"{method} {in_words(config.coefficient(method))}"
         for method in config.unpublished()
     )
     if ours:
-        print(
-            f"the paper has no coefficients for {config.protocol} of {config.dataset}"
-            f" with {config.model}: taking {ours} (--coefficient sets them)",
-            file=sys.stderr,
-        )
+        lacks = f"the paper has no coefficients for {config.protocol} of"
+        lacks = f"{lacks} {config.dataset} with {config.model}"
+        if config.is_stream:
+            lacks = "no sweep has chosen coefficients for these methods on streams"
+        print(f"{lacks}: taking {ours} (--coefficient sets them)", file=sys.stderr)

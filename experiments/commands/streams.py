@@ -13,7 +13,7 @@ from rich.console import Console
 from experiments.agents.records import LevelRecord
 from experiments.commands.folder import alone_in, finished_rows
 from experiments.commands.live_table import LiveTable, Shown
-from experiments.commands.stages import prepare
+from experiments.commands.stages import name_defaults, prepare
 from experiments.commands.tensorboard import event_files
 from experiments.files import check_writable
 from experiments.protocols.comparison import Comparison
@@ -50,6 +50,7 @@ def run(
 
     def with_data() -> tuple[Config, Learn]:
         known, dataset = prepare(config, data_dir)
+        name_defaults(known)
         return known, lambda tick, checkpoints: run_stream(
             known, dataset, tick, checkpoints, engine
         )

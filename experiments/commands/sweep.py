@@ -21,14 +21,14 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.agents.agent_loop import run_jobs as run_agent_jobs
-from experiments.agents.config import AGENT, AgentConfig
+from experiments.agents.config import AgentConfig
 from experiments.agents.records import LevelRecord
 from experiments.commands import agents, stages, streams
 from experiments.commands.folder import alone_in, changed
 from experiments.commands.progress import Progress
 from experiments.commands.tensorboard import event_writer
 from experiments.data import Dataset
-from experiments.errors import UserError, check_name
+from experiments.errors import UserError
 from experiments.files import check_writable, write_files
 from experiments.methods import METHODS
 from experiments.methods.coefficients import Coefficient, in_words
@@ -225,8 +225,6 @@ def points_of(
         UserError: for what cannot be swept.
     """
     (method,) = config.methods
-    swept = [name for name in PROTOCOLS if name != "proportionality"]
-    check_name(config.protocol, [*swept, *STREAMS, AGENT], "protocol to sweep")
     staged = config.protocol in PROTOCOLS
     if not rates:
         stream = config.protocol in STREAMS

@@ -79,7 +79,7 @@ STREAM_COEFFICIENTS: dict[str, Coefficient] = {
     "l2_init": 1e-2,
     "shrink_and_perturb": 0.2,
     **dict.fromkeys(("swr", "swr_reinit", "swr_follow"), 1e-3),
-    **dict.fromkeys(("swr_two", "swr_function"), _two(1e-2, 1e-4)),
+    **dict.fromkeys(("swr_two", "swr_function", "swr_kept"), _two(1e-2, 1e-4)),
     "swr_directions": {**_two(1e-3, 1e-4), "direction": 3e-2},
     "continual_backprop": 1e-3,
     "redo": 0.0,
@@ -101,7 +101,8 @@ class Choice(NamedTuple):
 
     Attributes:
         value: the coefficient.
-        published: whether it is the paper's best for this very cell.
+        published: whether it is the paper's best for this very cell, or that of a
+            sweep for this stream.
     """
 
     value: Coefficient

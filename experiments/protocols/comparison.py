@@ -71,8 +71,7 @@ class Comparison:
 
     def rate(self, method: str) -> float:
         """The method's learning rate."""
-        rate = METHODS[method].rate
-        usual = self.learning_rate if rate is None else rate
+        usual = METHODS[method].rate or self.learning_rate
         return self.learning_rates.get(method, usual)
 
     @property
@@ -111,6 +110,11 @@ class Comparison:
             method: self.coefficient(method)
             for method in self.methods
             if self.coefficient(method) is not None
+        }
+        found["learning_rates"] = {
+            method: self.rate(method)
+            for method in self.methods
+            if method in self.learning_rates or METHODS[method].rate is not None
         }
         found["versions"] = {name: metadata.version(name) for name in self.PACKAGES} | {
             "python": platform.python_version()

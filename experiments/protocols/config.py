@@ -176,7 +176,7 @@ class Config(Comparison):
         return "custom"
 
     def unpublished(self) -> list[str]:
-        """Methods whose coefficient is a default of ours and not the paper's."""
+        """Methods whose coefficient is a default, and no table's."""
         return [
             method
             for method in self.methods
@@ -195,7 +195,8 @@ class Config(Comparison):
         if default is None:
             return None
         if self.is_stream:
-            return Choice(STREAM_COEFFICIENTS.get(method, default), published=True)
+            swept = method in STREAM_COEFFICIENTS
+            return Choice(STREAM_COEFFICIENTS.get(method, default), published=swept)
         published = published_coefficient(
             method, self.protocol, self.dataset, self.model
         )
@@ -214,6 +215,11 @@ class Config(Comparison):
         for method in self.methods:
             entry = METHODS[method]
             one_stage = not self.is_stream and self.protocol_stages == 1
+            if entry.evaluates_others and self.protocol == "proportionality":
+                raise UserError(
+                    f"method {method!r} evaluates other parameters than it trains,"
+                    " which proportionality does not scale"
+                )
             if entry.at_change is not None and one_stage:
                 raise UserError(
                     f"method {method!r} acts at changes of data, and {self.protocol}"

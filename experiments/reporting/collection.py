@@ -1,5 +1,6 @@
 """Many runs as one table of rows, with the newest of what was run twice.
 
+What was cut short in its first seed replaces nothing, however new it is.
 Runs of the same that share no seed go together: the later added seeds to the earlier.
 """
 
@@ -23,7 +24,7 @@ class Collection(NamedTuple):
     Attributes:
         runs: in the order given.
         rows: of all that is shown, with a ``name`` for each entry of a setting.
-        replaced: a run, its method, and the newer run that is shown instead.
+        replaced: a run, its method, and the run that is shown instead.
         unreadable: why folders could not be read.
     """
 
@@ -76,7 +77,8 @@ def _newest(
     """Runs with the methods that are shown of them; and those that are not."""
     same: dict[tuple[str, ...], list[Run]] = {}
     replaced = []
-    for run in sorted(runs, key=lambda run: run.written)[::-1]:
+    ordered = sorted(runs, key=lambda run: (run.has_finished_seeds, run.written))
+    for run in ordered[::-1]:
         for method in run.methods:
             newer = same.setdefault((*run.setting.values(), *run.entry(method)), [])
             instead = next((r for r in newer if _meet(r.seeds, run.seeds)), None)

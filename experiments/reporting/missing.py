@@ -27,7 +27,7 @@ def missing(collection: Collection) -> dict[str, list[str]]:
         "Without a finite score": [line for run in runs for line in _not_finite(run)],
         "Run twice": [
             f"{_described(old, method)}: {old.name} (written {old.written_at}) gives"
-            f" way to {new.name} (written {new.written_at}), the newer."
+            f" way to {new.name} (written {new.written_at}), {_why(old, new)}."
             for old, method, new in collection.replaced
         ],
         "Not measured": [line for run in runs for line in _unmeasured(run)],
@@ -39,6 +39,11 @@ def missing(collection: Collection) -> dict[str, list[str]]:
         ),
     }
     return {heading: lines for heading, lines in found.items() if lines}
+
+
+def _why(old: Run, new: Run) -> str:
+    """Why a run gives way to another."""
+    return "the newer" if new.written > old.written else "which has finished seeds"
 
 
 def _unfinished(run: Run, method: str) -> list[str]:

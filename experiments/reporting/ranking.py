@@ -149,18 +149,35 @@ def paired_test(one: pd.Series, other: pd.Series) -> float:
 
 
 def comparisons(by_seed: pd.DataFrame) -> dict[tuple[int, int], float]:
-    """P values of all pairs of columns, after Holm; pairs without a test are absent.
+    """P values of all pairs of columns, after Holm.
 
     Args:
-        by_seed: a row for each seed, a column for each entry. Seeds are paired:
-            the same seed means the same data, tasks and initialization.
+        by_seed: a row for each seed, a column for each entry; any two have enough
+            seeds in common. Seeds are paired: the same seed means the same data, tasks
+            and initialization.
     """
     found = {
         (i, j): paired_test(by_seed.iloc[:, i], by_seed.iloc[:, j])
         for i, j in itertools.combinations(range(by_seed.shape[1]), 2)
     }
-    tested = {pair: p for pair, p in found.items() if not np.isnan(p)}
-    return dict(zip(tested, holm(np.array([*tested.values()])).tolist(), strict=True))
+    return dict(zip(found, holm(np.array([*found.values()])).tolist(), strict=True))
+
+
+def all_tested(by_seed: pd.DataFrame) -> list[int]:
+    """Columns of which any two have enough seeds in common for a test.
+
+    Those that share too few with most others are left out, the later of two such
+    first. Who is not compared must not look as if no difference had been found.
+
+    Args:
+        by_seed: as for :func:`comparisons`.
+    """
+    measured = by_seed.notna().to_numpy(dtype=int)
+    untested = (measured.T @ measured) < FEWEST_SEEDS
+    left = list(range(by_seed.shape[1]))
+    while (missing := untested[np.ix_(left, left)].sum(axis=1)).any():
+        del left[len(left) - 1 - int(np.argmax(missing[::-1]))]
+    return left
 
 
 def letters(number: int, apart: Sequence[tuple[int, int]]) -> list[str]:
@@ -218,7 +235,8 @@ def ranking(frame: pd.DataFrame) -> pd.DataFrame:
         ``middle_low``, ``middle_high``), and
         ``letters``: methods that share one are not told apart by paired t tests on
         the seeds' differences, at 5 % after Holm's correction for all pairs. They
-        are empty where there are too few seeds for any test.
+        are empty where there are too few seeds, or too few in common with others,
+        for any test.
     """
     found = scores(frame)
     entries = found.groupby(ENTRY, sort=False)
@@ -238,6 +256,7 @@ def ranking(frame: pd.DataFrame) -> pd.DataFrame:
         table = table.join(_middle(entries))
     by_seed = found.pivot(index="seed", columns=ENTRY, values="score")
     several = list(table.index[table["seeds"] >= FEWEST_SEEDS])
+    several = [several[i] for i in all_tested(by_seed[several])]
     tests = comparisons(by_seed[several])
     apart = [pair for pair, p in tests.items() if p <= LEVEL]
     table["letters"] = ""

@@ -50,11 +50,13 @@ def tasks_table(
     protocol, dataset, model = frame[["protocol", "dataset", "model"]].iloc[0]
     each = task(protocol)
     tasks, seeds = int(frame["task"].max()), frame["seed"].nunique()
+    table = tables.brief(_with_coefficients(frame, coefficients))
+    ended = f", at a {each}'s end over the last fifth" if "end" in table.header else ""
     return ForTerminal(
         f"{title(protocol)}, {dataset}, {model}: {counted(tasks, each)},"
         f" {counted(seeds, 'seed')}; first and last fifth of {each}s, average ± half of"
-        f" its 95 % interval, at a {each}'s end over the last fifth",
-        tables.brief(_with_coefficients(frame, coefficients)),
+        f" its 95 % interval{ended}",
+        table,
     )
 
 

@@ -18,6 +18,7 @@ import pandas as pd
 
 from experiments.agents.config import AGENT
 from experiments.errors import UserError
+from experiments.methods import METHODS
 from experiments.methods.coefficients import in_words
 from experiments.protocols.stages import PROTOCOLS
 from experiments.reporting.naming import KNOWN, has_tasks, metric
@@ -122,8 +123,10 @@ class Run:
 
     def entry(self, method: str) -> tuple[str, str, str]:
         """The method, its coefficient and its learning rate, in words."""
-        rates = self.config.get("learning_rates") or {}
-        rate = rates.get(method, self.config.get("learning_rate"))
+        rate = self.config.get("learning_rate")
+        if method in METHODS and METHODS[method].rate is not None:
+            rate = METHODS[method].rate  # Which older runs did not note.
+        rate = (self.config.get("learning_rates") or {}).get(method, rate)
         coefficient = (self.config.get("coefficients") or {}).get(method)
         return method, in_words(coefficient), in_words(rate)
 
@@ -143,6 +146,11 @@ class Run:
         stages = self.stages + 1 - seeds["stage"].min()
         wanted = self.config["epochs"] * stages
         return pd.DataFrame({"done": done, "wanted": wanted.astype(int)})
+
+    @property
+    def has_finished_seeds(self) -> bool:
+        """Whether any seed has all its evaluations."""
+        return bool((self.progress["done"] >= self.progress["wanted"]).any())
 
     @functools.cached_property
     def rows(self) -> pd.DataFrame:
@@ -195,7 +203,10 @@ def read_run(folder: Path) -> Run:
             metrics = _read_metrics(path, file, config)
         written = path.stat().st_mtime
     except FileNotFoundError:
-        raise UserError(f"{folder} has no metrics.csv: name a run's folder") from None
+        what = "name a run's folder"
+        if (folder / "ranking.csv").exists():
+            what = "of this run only its ranking was kept"
+        raise UserError(f"{folder} has no metrics.csv: {what}") from None
     except (UnicodeDecodeError, csv.Error, gzip.BadGzipFile, zlib.error) as error:
         raise UserError(f"{path} is no table of numbers: {error}") from error
     except EOFError:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from experiments.agents.config import AGENT
 from experiments.agents.environments import ENVIRONMENTS
+from experiments.methods.coefficients import in_words, published_coefficient
 from experiments.reporting.aggregates import (
     bootstrap_interval,
     interquartile_mean,
@@ -108,11 +109,16 @@ def ranked(table: pd.DataFrame, protocol: str) -> Table:
 
 
 def ends(table: pd.DataFrame, setting: Mapping[str, str]) -> Table:
-    """Values at the end of training, beside the paper's."""
-    protocol, dataset, model = (setting[n] for n in ("protocol", "dataset", "model"))
+    """Values at the end of training, beside the paper's with the paper's λ."""
+    cell = protocol, dataset, model = [
+        setting[n] for n in ("protocol", "dataset", "model")
+    ]
 
     def paper(row: Any) -> Published:
         unknown = Published(np.nan, np.nan, "")
+        choice = published_coefficient(row.method, *cell)
+        if row.coefficient != in_words(choice and choice.value):
+            return unknown
         return PUBLISHED.get(
             (protocol, dataset, model, published_as(model, row.method)), unknown
         )
@@ -157,6 +163,7 @@ def brief(frame: pd.DataFrame) -> Table:
         "growth": lambda row: within(
             row.weight_growth, row.weight_growth_deviation, ".2f"
         ),
+        "balancedness": lambda row: number(row.balancedness),
     }
     return _table("", _NAMES | columns, table)
 

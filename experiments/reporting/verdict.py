@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -11,6 +13,7 @@ from experiments.reporting.naming import (
     counted,
     digits,
     has_tasks,
+    label,
     lower_is_better,
     measure,
     task,
@@ -62,10 +65,11 @@ def verdict(frame: pd.DataFrame) -> str:
         apart = not {*row.letters} & {*best["letters"]}
         told = ", which is told apart" if apart else ", not told apart"
         told = told if row.letters and best["letters"] else ""
-        control = CONTROLS[row.method].format(task=task(protocol))
+        control = f"{CONTROLS[row.method].format(task=task(protocol))}{_rate(row)}"
         parts.append(f"{control} has {format(row.score, form)}{told}")
-    parts += _plain(frame, table, best.name)
-    return f"{where}: {'; '.join(parts)}."
+    plain = table[table["method"] == "vanilla"]
+    parts += [_plain(frame, table, row) for row in plain.itertuples()]
+    return f"{where}: {'; '.join(filter(None, parts))}."
 
 
 def _told_apart(best: pd.Series, others: pd.DataFrame) -> str:
@@ -74,13 +78,14 @@ def _told_apart(best: pd.Series, others: pd.DataFrame) -> str:
         what = "nothing can be told apart"
         if len(tested):
             what = "it can be told apart from none"
-        return f"with fewer than {FEWEST_SEEDS} seeds {what}"
+        return f"with fewer than {FEWEST_SEEDS} seeds in common {what}"
     shared = np.array([bool({*row} & {*best["letters"]}) for row in tested["letters"]])
     alike, apart = tested["name"][shared].tolist(), tested["name"][~shared].tolist()
     few = others["name"].drop(index=tested.index).tolist()
     test = "(paired t tests, Holm, 5 %)"
     if few:
-        test += f"; there are too few seeds to tell it from {_listed(few, 'the')}"
+        from_ = _listed(few, "the")
+        test += f"; there are too few seeds in common to tell it from {from_}"
     if not apart:
         return f"it is not told apart from {_listed(alike, 'any of the')} {test}"
     of = "the" if alike or few else "all"
@@ -88,26 +93,25 @@ def _told_apart(best: pd.Series, others: pd.DataFrame) -> str:
     return f"it is told apart from {_listed(apart, of)}{rest} {test}"
 
 
-def _plain(frame: pd.DataFrame, table: pd.DataFrame, first: int) -> list[str]:
-    """Whether plain training loses plasticity; nothing if that was not run."""
-    plain = table[table["method"] == "vanilla"]
-    if plain.empty:
-        return []
-    row = plain.iloc[0]
+def _plain(frame: pd.DataFrame, table: pd.DataFrame, plain: Any) -> str:
+    """Whether plain training loses plasticity; nothing if that cannot be seen.
+
+    Args:
+        frame: of all that was run.
+        table: its ranking.
+        plain: the row of that for plain training, with one learning rate.
+    """
     protocol = frame["protocol"].iloc[0]
-    form = digits(protocol, ".4f")
+    form, called = digits(protocol, ".4f"), f"plain training{_rate(plain)}"
     if not has_tasks(protocol):
-        return (
-            []
-            if row.name == first
-            else [f"plain training has {format(row['score'], form)}"]
-        )
+        first = plain.Index == table.index[0]
+        return "" if first else f"{called} has {format(plain.score, form)}"
     if frame["task"].nunique() < 2:
-        return []
+        return ""
     found = scores(frame)
 
-    def of(entry: pd.Series, column: str) -> pd.Series:
-        mine = (found[ENTRY] == entry[ENTRY]).all(axis=1)
+    def of(entry: Any, column: str) -> pd.Series:
+        mine = (found[ENTRY] == [getattr(entry, name) for name in ENTRY]).all(axis=1)
         return found[mine].set_index("seed")[column]
 
     sign = -1 if lower_is_better(protocol) else 1
@@ -118,21 +122,27 @@ def _plain(frame: pd.DataFrame, table: pd.DataFrame, first: int) -> list[str]:
         tests.append(paired_test(one, other))
 
     numbers = (
-        f"its {measure(protocol)} goes from {format(row['first'], form)} in the first"
-        f" fifth of {task(protocol)}s to {format(row['last'], form)} in the last"
+        f"its {measure(protocol)} goes from {format(plain.first, form)} in the first"
+        f" fifth of {task(protocol)}s to {format(plain.last, form)} in the last"
     )
-    compare(of(row, "last"), of(row, "first"))
-    fresh = table[table["method"] == "fresh"]
-    if len(fresh):
-        numbers += f", where a fresh network has {format(fresh['last'].iloc[0], form)}"
-        compare(of(row, "last"), of(fresh.iloc[0], "last"))
+    compare(of(plain, "last"), of(plain, "first"))
+    same = (table["method"] == "fresh") & (table["rate"] == plain.rate)
+    for fresh in table[same].itertuples():
+        numbers += f", where a fresh network has {format(fresh.last, form)}"
+        compare(of(plain, "last"), of(fresh, "last"))
     if np.isnan(tests).any():
-        says = "so few seeds cannot tell whether plain training loses plasticity"
+        says = f"so few seeds cannot tell whether {called} loses plasticity"
     elif all(worse) and max(tests) <= LEVEL:
-        says = "plain training loses plasticity"
+        says = f"{called} loses plasticity"
     else:
-        says = "plain training is not shown to lose plasticity"
-    return [f"{says}: {numbers}"]
+        says = f"{called} is not shown to lose plasticity"
+    return f"{says}: {numbers}"
+
+
+def _rate(row: Any) -> str:
+    """What is behind a method's name where it was run with several learning rates."""
+    several = row.name != label(row.method)
+    return f" (rate {row.rate})" if several else ""
 
 
 def _proportionality(frame: pd.DataFrame) -> str:
@@ -166,4 +176,6 @@ def _seeds(table: pd.DataFrame) -> str:
 def _listed(names: list[str], of: str) -> str:
     if len(names) > _MANY:
         return f"{of} {len(names)} others"
+    # Or what has a comma in its name would look like two.
+    names = [f"“{name}”" if "," in name else name for name in names]
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))

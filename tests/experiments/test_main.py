@@ -100,8 +100,20 @@ def test_mistakes_get_one_line(arguments, message, check_mistake):
     [
         (["sweep", "vanilla"], "method 'vanilla' has no coefficient to find"),
         (["sweep", "sgd"], "unknown method 'sgd'"),
-        ([*SWEEP, "--protocol", "cold"], "unknown protocol 'cold'"),
+        ([*SWEEP, "--protocol", "cold"], "unknown protocol to sweep 'cold'"),
         ([*SWEEP, "--protocol", "proportionality"], "unknown protocol to sweep"),
+        (
+            [*SWEEP, "--protocol", "foo"],
+            "unknown protocol to sweep 'foo': choose from warm-start, continual-full,"
+            " continual-limited, single-task, single-task-decay, balancedness,"
+            " random-labels, permuted-inputs, five-plus-one, class-pairs,"
+            " class-incremental, slowly-changing-regression, agent",
+        ),
+        (
+            ["proportionality", "--methods", "hare_and_tortoise"],
+            "method 'hare_and_tortoise' evaluates other parameters than it trains,"
+            " which proportionality does not scale",
+        ),
         ([*SWEEP, "--grid", "1", "x"], "--grid: 'x' is no coefficient"),
         ([*SWEEP, "--grid", "1", "3"], "coefficient of 'swr' must be from 0 to 1"),
         ([*SWEEP, "--methods", "l2"], "a sweep is of one method, the first word"),

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.methods import METHODS
-from experiments.reporting.naming import ENTRY
+from experiments.reporting.naming import CONTROLS, ENTRY
 from experiments.reporting.runs import key
 
 COLORS = {
@@ -75,24 +75,39 @@ def styles(entries: pd.DataFrame) -> list[Style]:
 
     Args:
         entries: the columns ``method``, ``coefficient`` and ``rate``; entries of one
-            method are told apart by their dashes.
+            method are told apart by their dashes, and beyond these by their widths.
     """
-    found, seen = [], dict.fromkeys(entries["method"], 0)
-    others = [name for name in METHODS if name not in COLORS]
-    others += sorted(seen.keys() - COLORS.keys() - METHODS.keys())
-    for method in entries["method"]:
-        color, dash = COLORS.get(method, ""), 0
-        if method in ("fresh", "scratch"):
-            dash = 2
-        if not color:
-            place = others.index(method)
-            color = OTHER_COLORS[place % len(OTHER_COLORS)]
-            dash = 1 + place // len(OTHER_COLORS)
-        dash = (dash + seen[method]) % len(DASHES)
-        seen[method] += 1
-        wide = method.startswith("swr") or method == "vanilla"
-        found.append(Style(color, DASHES[dash], 2.4 if wide else 1.5))
+    names = list(dict.fromkeys(entries["method"]))
+    first = {name: _first_style(name, names) for name in names}
+    taken, found = {*first.values()}, []
+    for method, again in zip(
+        entries["method"], entries["method"].duplicated(), strict=True
+    ):
+        style = first[method]
+        if again:
+            place = DASHES.index(style.dash)
+            others = [
+                style._replace(dash=dash, width=width)
+                for width in (style.width, 0.6 * style.width)
+                for dash in (*DASHES[place + 1 :], *DASHES[: place + 1])
+            ]
+            style = next((other for other in others if other not in taken), others[0])
+            taken.add(style)
+        found.append(style)
     return found
+
+
+def _first_style(method: str, shown: Iterable[str]) -> Style:
+    """Of a method's first entry; unknown methods are told apart by their places."""
+    wide = method.startswith("swr") or method == "vanilla"
+    color, dash = COLORS.get(method, ""), int(2 * (method in CONTROLS))
+    if not color:
+        others = [name for name in METHODS if name not in COLORS]
+        others += sorted({*shown} - COLORS.keys() - METHODS.keys())
+        place = others.index(method)
+        color = OTHER_COLORS[place % len(OTHER_COLORS)]
+        dash = (1 + place // len(OTHER_COLORS)) % len(DASHES)
+    return Style(color, DASHES[dash], 2.4 if wide else 1.5)
 
 
 def on_dark(color: str) -> str:

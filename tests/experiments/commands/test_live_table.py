@@ -117,6 +117,7 @@ def test_a_regression_is_compared_by_its_loss():
     )
     printed, table = shown(config, [record("vanilla", 0, 1, None)])
     assert printed == "vanilla: loss 2.500\n"
+    assert "mlp_five: 1 task, 1 seed " in table
     assert "loss, first fifth" in table
 
 

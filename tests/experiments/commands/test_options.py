@@ -86,6 +86,23 @@ def test_what_is_given_counts():
     )
 
 
+@pytest.mark.parametrize(
+    ("given", "rates"),
+    [
+        ((), [0.01, 1e-3]),
+        (("1e-4",), [1e-4, 1e-4]),
+        (("1e-4", "upgd=0.1"), [0.1, 1e-4]),
+        (("swr=0.1",), [0.01, 0.1]),
+    ],
+)
+def test_a_rate_for_all_is_for_those_with_a_rate_of_their_own(given, rates):
+    options = StreamOptions(methods=("upgd", "swr"), learning_rate=given, tasks=2)
+    config = make_config(options, "random-labels")
+    assert [config.rate(method) for method in config.methods] == rates
+    told = json.loads(config.to_json())
+    assert told["learning_rates"].get("upgd") == rates[0]
+
+
 def test_seeds_that_are_added():
     for options in (StageOptions(seeds=2, first_seed=5), StageOptions(seeds=2)):
         config = make_config(options, "single-task")

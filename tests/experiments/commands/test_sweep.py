@@ -146,7 +146,6 @@ def test_the_papers_grids():
     [
         ({"methods": ("vanilla",)}, (1.0,), "'vanilla' has no coefficient to find"),
         ({"methods": ("hard_projection",)}, (1.0,), "has no coefficient to find"),
-        ({"protocol": "proportionality"}, (1.0,), "unknown protocol to sweep"),
         ({}, (0.5, 2.0), "coefficient of 'swr' must be from 0 to 1, not 2"),
         ({}, (0.5, 0.5), "--grid has 0.5 twice"),
         ({}, (0.5, {"feature": 0.5, "classifier": 1.0}), "one number everywhere, or"),

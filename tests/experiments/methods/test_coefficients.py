@@ -102,3 +102,5 @@ def test_streams_have_what_their_sweep_found():
     config = Config("random-labels", methods=("upgd",), tasks=2)
     assert config.coefficient("upgd") == METHODS["upgd"].default
     assert config.rate("upgd") == 0.01
+    named = Config("random-labels", methods=("upgd", "swr_kept", "l2"), tasks=2)
+    assert named.unpublished() == ["upgd"]

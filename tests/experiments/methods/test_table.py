@@ -235,6 +235,8 @@ def test_methods_fit_where_there_is_something_for_them_to_do(protocol):
         expected -= {"scratch"}
     if PROTOCOLS[protocol].stages == 1:
         expected -= set(AT_CHANGES)
+    if protocol == "proportionality":  # Of the network that is trained.
+        expected -= {"hare_and_tortoise"}
     assert set(fitting(protocol)) == expected
 
 

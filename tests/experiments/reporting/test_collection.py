@@ -6,6 +6,7 @@ import pytest
 
 from experiments.errors import UserError
 from experiments.reporting.collection import collect
+from experiments.reporting.missing import missing
 
 
 def shown(collection):
@@ -106,6 +107,19 @@ def test_what_cannot_be_read_stops_nothing(write_folder, tmp_path):
         collect([broken])
     with pytest.raises(UserError, match="no runs: name at least one folder"):
         collect([])
+
+
+def test_what_was_cut_short_replaces_nothing(write_folder, tmp_path):
+    whole = write_folder(tmp_path / "whole", methods=["swr"], written=1e9)
+    cut = write_folder(tmp_path / "cut", methods=["swr"], finished=2, written=2e9)
+    found = collect([cut, whole])
+    ((old, _, new),) = found.replaced
+    assert (old.folder, new.folder) == (cut, whole)
+    assert found.rows["finished"].all()
+    (line,) = missing(found)["Run twice"]
+    assert line.endswith(
+        "whole (written 2001-09-09 01:46 UTC), which has finished seeds."
+    )
 
 
 def test_a_run_without_a_row_is_a_run(write_folder, tmp_path):

@@ -238,6 +238,29 @@ def test_what_has_few_seeds_has_no_letter():
     assert table["letters"].tolist() == ["a", "", "b"]
 
 
+def test_what_shares_no_seeds_with_others_has_no_letter():
+    """Or it would look as if it had been compared, and no difference been found."""
+    generator = np.random.default_rng(7)
+    frame = stream(
+        {
+            name: level + generator.normal(0, 1e-3, (6, 4))
+            for name, level in (("vanilla", 0.2), ("l2", 0.4), ("swr", 0.6))
+        }
+    )
+    early = frame["seed"] < 3
+    table = ranking(frame[early == (frame["method"] != "swr")])
+    assert table["seeds"].tolist() == [3, 3, 3]
+    assert table[["method", "letters"]].to_numpy().tolist() == [
+        *(["swr", ""], ["l2", "a"], ["vanilla", "b"])
+    ]
+    # Of two that share none, the better has the letter.
+    table = ranking(frame[(early == (frame["method"] != "swr")) | ~early])
+    assert table["letters"].tolist() == ["a", "b", "c"]
+    two = frame[frame["method"] != "l2"]
+    table = ranking(two[(two["seed"] < 3) == (two["method"] != "swr")])
+    assert table["letters"].tolist() == ["", ""]
+
+
 def test_pairing_sees_what_differs_less_than_seeds_do():
     generator = np.random.default_rng(5)
     seeds = np.array([0.1, 0.5, 0.9, 0.3])[:, None]

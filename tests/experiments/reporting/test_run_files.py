@@ -1,6 +1,7 @@
 """Table, figure and files of a run."""
 
 import csv
+import dataclasses
 import json
 import re
 
@@ -152,6 +153,32 @@ def test_a_stream_fits_a_terminal(write_folder, tmp_path):
         f"{last[last['task'] == 20]['weight_growth'].mean():.2f}",
     ]
     assert [cell.strip() for cell in plain.split("│")[3:-1]] == expected
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_a_table_of_tasks_promises_no_column_that_it_has_not(
+    write_folder, tmp_path, ended
+):
+    folder = write_folder(tmp_path / "run", protocol="random-labels", seeds=2)
+    frame = pd.read_csv(folder / "metrics.csv")
+    table = tasks_table(frame if ended else frame.assign(end_accuracy=np.nan), {})
+    assert ("at a task's end" in table.heading) == ended
+    assert ("end" in table.table.header) == ended
+
+
+def test_balancedness_is_in_its_table(write_folder, tmp_path):
+    folder = write_folder(tmp_path / "run", protocol="balancedness", seeds=2)
+    frame = pd.read_csv(folder / "metrics.csv")
+    config = Config(protocol="balancedness", methods=("vanilla", "swr"), seeds=2)
+    table = summary_table(config, frame).table
+    last = frame[(frame["method"] == "swr") & (frame["epoch"] == frame["epoch"].max())]
+    (row,) = [row for row in table.rows if row[0] == "SWR"]
+    found = row[table.header.index("balancedness")]
+    assert found == f"{last['balancedness'].mean():.4f}"
+    frame["protocol"] = "single-task"
+    config = dataclasses.replace(config, protocol="single-task")
+    table = summary_table(config, frame.drop(columns="balancedness")).table
+    assert "balancedness" not in table.header
 
 
 def test_proportionality_fits_a_terminal(write_folder, tmp_path):

@@ -94,6 +94,17 @@ def test_a_method_may_have_a_learning_rate_of_its_own(write_folder, tmp_path):
     }
 
 
+def test_a_method_s_own_rate_is_told_though_a_run_did_not_note_it(
+    write_folder, tmp_path
+):
+    fields = {"protocol": "random-labels", "methods": ["upgd", "swr"]}
+    run = read_run(write_folder(tmp_path / "old", **fields))
+    assert (run.entry("upgd")[2], run.entry("swr")[2]) == ("0.01", "0.001")
+    noted = {"learning_rates": {"upgd": 1e-4}}
+    run = read_run(write_folder(tmp_path / "new", **fields, **noted))
+    assert run.entry("upgd")[2] == "0.0001"
+
+
 def rewrite(folder, change):
     """Applies a function to the table's lines behind the header."""
     path = folder / "metrics.csv"
@@ -232,6 +243,9 @@ def test_missing_files_are_named(write_folder, tmp_path):
     folder = write_folder(tmp_path / "run")
     (folder / "metrics.csv").unlink()
     with pytest.raises(UserError, match=r"run has no metrics.csv: name a run's"):
+        read_run(folder)
+    (folder / "ranking.csv").write_text("name\n")
+    with pytest.raises(UserError, match=r"metrics.csv: of this run only its ranking"):
         read_run(folder)
 
 

@@ -58,6 +58,18 @@ def test_final_values_stand_beside_the_papers(known):
     assert row["seeds"] == "3"
 
 
+@pytest.mark.parametrize(("λ", "tabled"), [(2e-5, True), (1e-5, False)])
+def test_the_paper_s_figure_is_that_of_its_coefficient(
+    write_folder, tmp_path, λ, tabled
+):
+    """Of which L2's is twice as large here as there."""
+    fields = {"methods": ["l2", "swr"], "coefficients": {"l2": λ, "swr": 1e-4}}
+    found = ends(write_folder(tmp_path / "run", seeds=3, profile="paper", **fields))
+    assert found["SWR"]["paper"] == "0.9822 ± 0.0024"
+    assert found["L2"]["paper"] == ("0.9795 ± 0.0019" if tabled else "–")
+    assert (found["L2"]["difference"] == "–") != tabled
+
+
 def test_one_seed_has_neither_deviation_nor_interval(write_folder, tmp_path):
     folder = write_folder(tmp_path / "run", seeds=1, dataset="digits")
     row = ends(folder)["SWR"]

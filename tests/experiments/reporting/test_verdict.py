@@ -96,7 +96,7 @@ def test_few_seeds_tell_nothing_apart(write_folder, tmp_path, seeds):
     methods = ["fresh", "vanilla", "l2"]
     folder = write_folder(tmp_path / "run", methods=methods, seeds=seeds, **STREAM)
     text = verdict(metrics(folder))
-    assert "with fewer than 3 seeds nothing can be told apart" in text
+    assert "with fewer than 3 seeds in common nothing can be told apart" in text
     assert "so few seeds cannot tell whether plain training loses plasticity" in text
     assert "interval" not in text
     assert "fresh network" in text
@@ -110,13 +110,35 @@ def test_methods_with_few_seeds_are_told_apart_from_none(write_folder, tmp_path)
     few = frame["seed"] < 2
     text = verdict(frame[few | (frame["method"] != "l2")])
     assert "told apart from vanilla (paired t tests, Holm, 5 %); there are too" in text
-    assert "too few seeds to tell it from L2;" in text
+    assert "too few seeds in common to tell it from L2;" in text
     text = verdict(frame[few | (frame["method"] != "swr_two")])
-    assert "with fewer than 3 seeds it can be told apart from none" in text
+    assert "with fewer than 3 seeds in common it can be told apart from none" in text
     assert "not told apart" not in text
     text = verdict(frame[few | (frame["method"] != "fresh")])
     fresh = text.partition("a fresh network for each task has ")[2].partition(";")[0]
     assert "told apart" not in fresh
+
+
+def test_each_learning_rate_has_a_fresh_network_of_its_own(write_folder, tmp_path):
+    methods = ["fresh", "vanilla", "swr_two"]
+    rows = metrics(write_folder(tmp_path / "run", methods=methods, seeds=5, **STREAM))
+    slow = rows.assign(rate="0.0001")
+    slow.loc[slow["method"] == "fresh", "online_accuracy"] = 0.01
+    text = verdict(pd.concat([rows.assign(rate="0.001"), slow], ignore_index=True))
+    assert "a fresh network for each task (rate 0.001) has 0.4" in text
+    assert "a fresh network for each task (rate 0.0001) has 0.0100, which is" in text
+    assert "plain training (rate 0.001) loses plasticity: its online" in text
+    _, _, said = text.partition("plain training (rate 0.0001) is not shown to lose")
+    assert said.endswith("in the last, where a fresh network has 0.0100.")
+
+
+def test_a_name_with_a_comma_is_one_name(write_folder, tmp_path):
+    methods = ["vanilla", "l2", "swr", "swr_two"]
+    folder = write_folder(tmp_path / "run", methods=methods, seeds=5, **STREAM)
+    frame = metrics(folder)
+    frame.loc[frame["method"] == "l2", "online_accuracy"] = 0.99
+    text = verdict(frame)
+    assert "told apart from “SWR, two λ”, SWR and vanilla (" in text, text
 
 
 def test_stages_have_a_sentence_as_well(write_folder, tmp_path):

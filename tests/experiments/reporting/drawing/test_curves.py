@@ -159,6 +159,14 @@ def test_coefficients_are_told_apart_by_dashes():
     assert one.dash != two.dash
 
 
+def test_no_entry_looks_like_another_s():
+    """Whatever dashes the methods of one colour have."""
+    methods = ["spectral", "spectral", "redo", *["l2"] * 7, "redo"]
+    found = styles(entries_of(methods))
+    assert len({*found}) == len(methods)
+    assert found[2] == styles(entries_of(["redo"]))[0]
+
+
 @pytest.mark.parametrize("color", sorted({*COLORS.values(), *OTHER_COLORS}))
 def test_every_color_is_seen_on_both_pages(color):
     def luminance(text):
