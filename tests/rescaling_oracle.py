@@ -220,6 +220,7 @@ def mentions(sentences: Sequence[str], path: str) -> bool:
 # The promises.
 
 NOTHING = "fn multiplies its inputs by none of the parameters"
+EXCLUDED = "exclude leaves no weight to rescale"
 
 
 @dataclasses.dataclass
@@ -260,7 +261,7 @@ class Trial:
                 keep_outputs=keep if len(outputs) > 1 or self.keep else (),
             )
         except ValueError as error:
-            if NOTHING in str(error):
+            if NOTHING in str(error) or (self.exclude and EXCLUDED in str(error)):
                 return NOTHING
             raise
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 import math
 from typing import Any, TypeAlias
 
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from swr_optax._arguments import check_scalar
+from swr_optax._arguments import check_scalar, is_placeholder
 from swr_optax._updates import other_structure
 from swr_optax.planning.plan._paths import is_masked, named_leaves
 
@@ -91,12 +92,24 @@ def check_alike(tree: Any, params: Any, name: str) -> None:
     leaves = jax.tree.leaves(params, is_leaf=is_masked)
     for i, (leaf, value) in enumerate(zip(leaves, given, strict=True)):
         masked = is_masked(leaf) or is_masked(value)
-        if not masked and jnp.shape(value) != jnp.shape(leaf):
+        if not masked and np.shape(value) != np.shape(leaf):
             path, _ = named_leaves(params)[i]
             raise ValueError(
-                f"{name} must be like params: {path} has shape {jnp.shape(value)}, not"
-                f" {jnp.shape(leaf)}"
+                f"{name} must be like params: {path} has shape {np.shape(value)}, not"
+                f" {np.shape(leaf)}"
             )
+
+
+def check_fresh(
+    init_fn: Callable[[jax.Array], Any], key: jax.Array, params: Any
+) -> None:
+    """Refuses a function that makes other parameters than those that are trained.
+
+    Raises:
+        ValueError: if a leaf is missing, surplus or of another shape.
+    """
+    if not is_placeholder(params):
+        check_alike(jax.eval_shape(init_fn, key), params, "what init_fn makes")
 
 
 def value_at(value: Scalar, count: jax.Array) -> Any:

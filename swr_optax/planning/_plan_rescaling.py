@@ -30,6 +30,7 @@ from swr_optax.planning.degrees import (
 )
 from swr_optax.planning.plan import Priority, RescalingPlan
 from swr_optax.planning.plan._leaf import Leaf, leaf_slices
+from swr_optax.planning.plan._shown import listed
 from swr_optax.planning.units import Program, find_units
 
 UNMET = 1e-6
@@ -221,6 +222,11 @@ def _walk(
             walked = _walk_once(network, stacks, noise_is_data, exclude, role_fn)
         if walked.walk.weights:
             return walked
+    frozen = [leaf.name for leaf in walked.leaves if leaf.role == "frozen"]
+    if frozen:
+        raise ValueError(
+            f"exclude leaves no weight to rescale: it holds for {listed(frozen)}"
+        )
     raise ValueError(
         "fn multiplies its inputs by none of the parameters, so there is nothing to"
         f" rescale; params has {network.parameters} leaves: is fn the whole forward"

@@ -161,9 +161,9 @@ WRONG = {
         lambda: planned(keep_outputs=["a"]),
         "keep_outputs names 'a', but fn returns output",
     ),
-    "all excluded": (
-        lambda: planned(exclude=lambda _: True),
-        "fn multiplies its inputs by none of the parameters",
+    "all weights excluded": (
+        lambda: planned(exclude=lambda path: path.endswith("w")),
+        "exclude leaves no weight to rescale: it holds for first/w, second/w",
     ),
     "weight and bias swapped": (
         lambda: by_hand([("first/b", "first/w")]),
@@ -448,6 +448,32 @@ WRONG = {
     ),
     "parameters for init_fn": (
         lambda: s.self_normalized_resets(ADAM, PLAN, PARAMS),
+        "init_fn must be a function that makes parameters of a key, not dict",
+    ),
+    "beginnings of a member": (
+        lambda: s.redo(ADAM, PLAN, lambda _: jax.tree.map(jnp.sum, PARAMS)).init(
+            PARAMS
+        ),
+        "what init_fn makes must be like params: first/b has shape (), not (7,)",
+    ),
+    **{
+        f"variables of {name}": (
+            lambda make=make: make(lambda _: {"params": PARAMS}).init(PARAMS),
+            "what init_fn makes must be like params: missing first/b, first/w, second/",
+        )
+        for name, make in {
+            "redo": lambda init: s.redo(ADAM, PLAN, init),
+            "continual_backprop": lambda init: s.continual_backprop(ADAM, PLAN, init),
+            "self_normalized_resets": lambda init: s.self_normalized_resets(
+                ADAM, PLAN, init
+            ),
+            "shrink_and_perturb_each_step": lambda init: s.shrink_and_perturb_each_step(
+                0.1, 0.1, init
+            ),
+        }.items()
+    },
+    "parameters for a fresh start": (
+        lambda: s.shrink_and_perturb_each_step(0.1, 0.1, PARAMS),
         "init_fn must be a function that makes parameters of a key, not dict",
     ),
     "no period": (lambda: s.redo(ADAM, PLAN, forward, period=0), "period must be at l"),

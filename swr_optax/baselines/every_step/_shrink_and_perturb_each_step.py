@@ -11,12 +11,14 @@ import optax
 from swr_optax._norms import widened
 from swr_optax.baselines._arguments import (
     Scalar,
+    check_fresh,
     check_number,
     check_params,
     own_key,
     value_at,
     zero_count,
 )
+from swr_optax.planning._arguments import check_function
 from swr_optax.planning.plan._paths import is_masked
 
 
@@ -73,9 +75,10 @@ def shrink_and_perturb_each_step(
         updates.  Its state is a :class:`ShrinkAndPerturbEachStepState`.
 
     Raises:
-        ValueError: if a coefficient is out of its range; in ``update`` without
-            ``params``, or if ``init_fn`` makes parameters of another structure.
-        TypeError: if a coefficient is no number and no schedule.
+        ValueError: if a coefficient is out of its range; in ``init`` if ``init_fn``
+            makes other parameters; in ``update`` without ``params``.
+        TypeError: if a coefficient is no number and no schedule, or ``init_fn`` no
+            function.
 
     References:
         Kumar, Marklund and Van Roy, `Maintaining Plasticity in Continual
@@ -84,8 +87,10 @@ def shrink_and_perturb_each_step(
     """
     check_number(shrink, "shrink", most=1, schedule=True)
     check_number(perturb, "perturb", schedule=True)
+    check_function(init_fn, "init_fn", "a function that makes parameters of a key")
 
-    def start(_: optax.Params) -> ShrinkAndPerturbEachStepState:
+    def start(params: optax.Params) -> ShrinkAndPerturbEachStepState:
+        check_fresh(init_fn, own_key(key), params)
         return ShrinkAndPerturbEachStepState(zero_count(), own_key(key))
 
     def update_fn(

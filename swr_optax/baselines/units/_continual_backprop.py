@@ -10,19 +10,19 @@ import jax.numpy as jnp
 import optax
 
 from swr_optax.baselines._arguments import (
+    check_fresh,
     check_number,
-    check_optimizer,
     check_params,
     own_key,
 )
 from swr_optax.baselines.units._resetting import (
     Step,
     check_activations,
+    check_given,
     mean_magnitude,
     reset_units,
 )
 from swr_optax.planning import RescalingPlan, Units
-from swr_optax.planning._arguments import check_function, check_plan
 from swr_optax.planning.plan import rows_of
 from swr_optax.planning.plan._paths import is_masked
 
@@ -99,23 +99,22 @@ def continual_backprop(
         Its state is a :class:`ContinualBackpropState`.
 
     Raises:
-        ValueError: if a coefficient is out of its range; in ``update`` without
-            parameters, activations or units.
+        ValueError: if a coefficient is out of its range; if the plan has
+            no hidden units; in ``init`` if ``init_fn`` makes other parameters; in
+            ``update`` without parameters or activations.
         TypeError: if a coefficient is no number.
 
     References:
         Dohare et al., `Loss of Plasticity in Deep Continual Learning
         <https://doi.org/10.1038/s41586-024-07711-7>`_, Nature 632, 2024.
     """
-    check_plan(plan)
-    check_optimizer(inner)
-    check_function(init_fn, "init_fn", "a function that makes parameters of a key")
+    inner = check_given(inner, plan, init_fn, "continual_backprop")
     check_number(replacement_rate, "replacement_rate", most=1)
     check_number(maturity, "maturity")
     check_number(decay, "decay", most=1)
-    inner = optax.with_extra_args_support(inner)
 
     def start(params: optax.Params) -> ContinualBackpropState:
+        check_fresh(init_fn, own_key(key), params)
         return ContinualBackpropState(
             key=own_key(key),
             ages=tuple(jnp.zeros(u.count, jnp.int32) for u in plan.units),

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import optax
 
 from swr_optax.baselines._arguments import (
+    check_fresh,
     check_interval,
     check_number,
-    check_optimizer,
     check_params,
     own_key,
     zero_count,
@@ -20,11 +20,11 @@ from swr_optax.baselines._arguments import (
 from swr_optax.baselines.units._resetting import (
     Step,
     check_activations,
+    check_given,
     mean_magnitude,
     reset_units,
 )
 from swr_optax.planning import RescalingPlan
-from swr_optax.planning._arguments import check_function, check_plan
 
 
 class ReDoState(NamedTuple):
@@ -103,22 +103,21 @@ def redo(
         Its state is a :class:`ReDoState`.
 
     Raises:
-        ValueError: if ``period`` is below 1 or ``threshold`` negative; in
-            ``update`` without parameters, activations or units.
+        ValueError: if ``period`` is below 1 or ``threshold`` negative; if the plan has
+            no hidden units; in ``init`` if ``init_fn`` makes other parameters; in
+            ``update`` without parameters or activations.
         TypeError: if one of them is of another type.
 
     References:
         Sokar, Agarwal, Castro and Evci, `The Dormant Neuron Phenomenon in Deep
         Reinforcement Learning <https://arxiv.org/abs/2302.12902>`_, 2023.
     """
-    check_plan(plan)
-    check_optimizer(inner)
-    check_function(init_fn, "init_fn", "a function that makes parameters of a key")
+    inner = check_given(inner, plan, init_fn, "redo")
     check_interval(period, "period")
     check_number(threshold, "threshold")
-    inner = optax.with_extra_args_support(inner)
 
     def start(params: optax.Params) -> ReDoState:
+        check_fresh(init_fn, own_key(key), params)
         return ReDoState(zero_count(), own_key(key), inner.init(params))
 
     def update_fn(

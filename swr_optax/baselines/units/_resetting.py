@@ -9,7 +9,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from swr_optax.baselines._arguments import check_optimizer
 from swr_optax.planning import Leaf, RescalingPlan, UnitSlices
+from swr_optax.planning._arguments import check_function, check_plan
 from swr_optax.planning.plan import rows_of
 from swr_optax.planning.plan._paths import is_masked
 
@@ -26,6 +28,26 @@ class Step(NamedTuple):
     state: Any
 
 
+def check_given(
+    inner: Any, plan: Any, init_fn: Any, name: str
+) -> optax.GradientTransformationExtraArgs:
+    """Refuses what no units can be reset with; the optimiser, for extra arguments.
+
+    Raises:
+        ValueError: if the plan has no hidden units.
+        TypeError: if one of them is of another type.
+    """
+    check_plan(plan)
+    check_optimizer(inner)
+    check_function(init_fn, "init_fn", "a function that makes parameters of a key")
+    if not plan.units:
+        raise ValueError(
+            f"{name} needs a plan with hidden units, and this plan has none: see"
+            " RescalingPlan.units for where plan_rescaling finds them"
+        )
+    return optax.with_extra_args_support(inner)
+
+
 def check_activations(activations: Any, plan: RescalingPlan, name: str) -> None:
     """Refuses an ``update`` without one activation for each layer of units.
 
@@ -33,8 +55,6 @@ def check_activations(activations: Any, plan: RescalingPlan, name: str) -> None:
         ValueError: if they are missing or do not fit the plan's units.
         TypeError: if they are no sequence of arrays.
     """
-    if not plan.units:
-        raise ValueError(f"{name} needs a plan with units, and this plan has none")
     if activations is None:
         raise ValueError(
             f"{name} needs the activations: call update(updates, state, params,"

@@ -10,16 +10,20 @@ import jax.numpy as jnp
 import optax
 
 from swr_optax.baselines._arguments import (
+    check_fresh,
     check_interval,
     check_number,
-    check_optimizer,
     check_params,
     own_key,
     zero_count,
 )
-from swr_optax.baselines.units._resetting import Step, check_activations, reset_units
+from swr_optax.baselines.units._resetting import (
+    Step,
+    check_activations,
+    check_given,
+    reset_units,
+)
 from swr_optax.planning import RescalingPlan
-from swr_optax.planning._arguments import check_function, check_plan
 
 
 class SelfNormalizedResetsState(NamedTuple):
@@ -102,25 +106,24 @@ def self_normalized_resets(
         Its state is a :class:`SelfNormalizedResetsState`.
 
     Raises:
-        ValueError: if a number is out of its range; in ``update`` without
-            parameters, activations or units.
+        ValueError: if a number is out of its range; if the plan has
+            no hidden units; in ``init`` if ``init_fn`` makes other parameters; in
+            ``update`` without parameters or activations.
         TypeError: if a coefficient is no number.
 
     References:
         Farias and Jozefiak, `Self-Normalized Resets for Plasticity in Continual
         Learning <https://arxiv.org/abs/2410.20098>`_, 2024.
     """
-    check_plan(plan)
-    check_optimizer(inner)
-    check_function(init_fn, "init_fn", "a function that makes parameters of a key")
+    inner = check_given(inner, plan, init_fn, "self_normalized_resets")
     check_number(eta, "eta", most=1)
     check_interval(period, "period")
     check_number(first_limit, "first_limit")
     check_number(expansion, "expansion")
     check_interval(longest, "longest")
-    inner = optax.with_extra_args_support(inner)
 
     def start(params: optax.Params) -> SelfNormalizedResetsState:
+        check_fresh(init_fn, own_key(key), params)
         counts = [units.count for units in plan.units]
         return SelfNormalizedResetsState(
             count=zero_count(),
