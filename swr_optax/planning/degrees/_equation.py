@@ -74,7 +74,9 @@ def _result(
         leaves = chosen = frozenset()
     elif by_data:
         data, chosen = data or not leaves, leaves
-        walk.choose([place for value in contents for place in value.places], places)
+        before = [place for value in contents for place in value.places]
+        # Indices have an axis for their numbers, as one-hot vectors have for theirs.
+        walk.choose(before, places, max(value.rank for value in choosers))
     if is_scale_free(numbers):
         degree, leaves, chosen = walk.zero, frozenset(), frozenset()
     if data:

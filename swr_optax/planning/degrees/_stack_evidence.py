@@ -81,7 +81,8 @@ class StackEvidence:
                     if not all(value.data for value in values):
                         self._added_up(found(k, axes))
                     apart = [axis for axis in range(len(shapes[k])) if axis not in axes]
-                    if not values[k].data and len(shapes[k]) >= self.SMALLEST_RANK:
+                    data = values[k].data or values[k].chosen
+                    if not data and len(shapes[k]) >= self.SMALLEST_RANK:
                         self._multiplied_apart(found(k, apart))
             case "conv_general_dilated":
                 numbers = eqn.params["dimension_numbers"]

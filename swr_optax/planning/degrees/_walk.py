@@ -91,6 +91,7 @@ class Walk:
         self.stacks = StackEvidence(len(self.paths))
         self._used_as_data: frozenset[int] = frozenset()
         self._first_axes: dict[int, LayerAxes] = {}
+        self._looked_up: dict[int, tuple[int, int]] = {}
         self._known: set[tuple[bytes, Kind, str]] = set()
 
     # Requirements.
@@ -169,10 +170,20 @@ class Walk:
                         leaf, axes_in_sum(self.eqn, value, leaf)
                     )
 
-    def choose(self, before: Sequence[Place], after: Sequence[Place]) -> None:
-        """Notes that data choose among the entries of a table made of leaves."""
+    def choose(
+        self, before: Sequence[Place], after: Sequence[Place], rank: int
+    ) -> None:
+        """Notes that data choose among the entries of a table made of leaves.
+
+        Args:
+            before: places in the table.
+            after: places in what was chosen from it.
+            rank: number of dimensions of the data that would choose the same in a
+                product with the table.
+        """
         for leaf, axes in axes_in_choice(before, after).items():
             self._first_axes.setdefault(leaf, axes)
+            self._looked_up.setdefault(leaf, (self.moment, rank))
 
     def use_as_data(self, value: Value) -> None:
         """Notes that what data chose is used as data are.
@@ -195,8 +206,9 @@ class Walk:
             self.axes[leaf] = axes if role == "weight" else axes._replace(inputs=())
             if role == "weight":
                 self.weights.append(leaf)
-                self.moments[leaf] = self.moment
-                self.ranks[leaf] = data.rank
+                # A table that is looked up acts there, not where it is used as data.
+                at = self._looked_up.get(leaf, (self.moment, data.rank))
+                self.moments[leaf], self.ranks[leaf] = at
                 self.layers.pop(leaf, None)
         if self.roles[leaf] != "weight":
             self.layers.setdefault(leaf, self.layer_of(data))

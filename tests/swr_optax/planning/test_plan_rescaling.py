@@ -321,6 +321,49 @@ def test_the_classifier_is_what_the_paper_says(name, classifier):
             assert path is None or by_path[path] == group
 
 
+EMBEDDED = {
+    "pooled": lambda p, e: jax.nn.relu(e).mean(1) @ p["o"],
+    "each token": lambda p, e: jax.nn.relu(jax.nn.relu(e) @ p["w"]) @ p["o"],
+    "positions": lambda p, e: (
+        jax.nn.relu(jax.nn.relu(e + p["positions"]) @ p["w"]) @ p["o"]
+    ),
+    "positions, pooled": lambda p, e: (
+        jax.nn.relu(e + p["positions"]).mean(1) @ p["w"] @ p["o"]
+    ),
+    "a single token": lambda p, e: jax.nn.relu(e[:, 0]) @ p["o"],
+    "all in one": lambda p, e: (
+        jax.nn.relu(e[:, :2].reshape(2, -1) @ jnp.tile(p["w"], (2, 1))) @ p["o"]
+    ),
+}
+
+
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_what_is_looked_up_has_the_groups_of_a_product_with_one_hot_vectors(name):
+    params = {
+        "e": jnp.ones((11, 8)),
+        "o": jnp.ones((8, 3)),
+        "positions": jnp.ones((5, 8)),
+        "w": jnp.ones((8, 8)),
+    }
+    tokens = jnp.zeros((2, 5), int)
+    found = [
+        swr_optax.plan_rescaling(
+            lambda p, t, embed=embed: EMBEDDED[name](p, embed(p, t)), params, tokens
+        )
+        for embed in (
+            lambda p, t: p["e"][t],
+            lambda p, t: jax.nn.one_hot(t, 11) @ p["e"],
+        )
+    ]
+    looked_up, multiplied = (
+        {leaf.name: (leaf.role, leaf.group) for leaf in plan.leaves} for plan in found
+    )
+    assert looked_up == multiplied
+    assert looked_up["e"] == ("weight", "feature")
+    per_token = name in ("each token", "positions")
+    assert looked_up["o"] == ("weight", "feature" if per_token else "classifier")
+
+
 def test_group_fn_names_groups_by_path():
     plan = network("mlp").plan(group_fn=lambda path: path.split("/")[0].lower())
     assert plan.groups == ("dense_0", "dense_1", "dense_2")
