@@ -9,7 +9,7 @@ import numpy as np
 from swr_optax.planning.plan._leaf import Leaf
 from swr_optax.planning.plan._priority import Priority
 from swr_optax.planning.plan._shown import shown
-from swr_optax.planning.plan._units import Units, UnitSlices
+from swr_optax.planning.plan._units import Units, UnitSlices, are_apart
 
 LARGEST_EXPONENT = 1e6
 """Of a product of a million factors; more would be a mistake, and could overflow."""
@@ -112,13 +112,13 @@ def check_units(units: Units, leaves: Sequence[Leaf], name: str) -> None:
     for side, (places, roles) in sides.items():
         if side != "statistics" and not places:
             raise ValueError(f"{name}.{side} is empty")
-        if len({(place.leaf, place.axis) for place in places}) < len(places):
-            raise ValueError(f"{name}.{side} has an axis of a leaf twice")
         for place in places:
             _check_slices(place, units.count, leaves, f"{name}.{side}")
             role = leaves[place.leaf].role
             if role not in roles:
                 raise ValueError(f"{name}.{side} names a leaf of the role {role!r}")
+        if not are_apart(places):
+            raise ValueError(f"{name}.{side} has entries of a leaf twice")
 
 
 def _check_slices(

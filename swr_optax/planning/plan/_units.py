@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 import dataclasses
 
 import numpy as np
@@ -39,6 +40,16 @@ class UnitSlices:
         entries = np.arange(size)
         units = (entries - self.start) // self.inner % count
         return np.where((entries >= self.start) & (entries < self.stop), units, -1)
+
+
+def are_apart(places: Iterable[UnitSlices]) -> bool:
+    """Whether no two of these hold the same entries of an axis of a leaf."""
+    ends: dict[tuple[int, int], int] = {}
+    for place in sorted(places, key=lambda p: (p.leaf, p.axis, p.start)):
+        if place.start < ends.get((place.leaf, place.axis), 0):
+            return False
+        ends[place.leaf, place.axis] = place.stop
+    return True
 
 
 @dataclasses.dataclass(frozen=True)

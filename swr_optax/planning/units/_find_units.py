@@ -8,11 +8,18 @@ import math
 from typing import NamedTuple
 
 from swr_optax.planning.degrees import IDENTITIES, SliceAxis
-from swr_optax.planning.plan import Leaf, Units, UnitSlices, rows_of
+from swr_optax.planning.plan import Leaf, Units, UnitSlices, are_apart, rows_of
 from swr_optax.planning.units._group import Group, Node
 from swr_optax.planning.units._members import member_places
 from swr_optax.planning.units._program import Program, Step
-from swr_optax.planning.units._spots import Mixed, Spot, moved, whole_axis
+from swr_optax.planning.units._spots import (
+    Mixed,
+    Parted,
+    Spot,
+    moved,
+    parts,
+    whole_axis,
+)
 from swr_optax.planning.units._uses import Uses
 
 LAYOUT = frozenset(["convert_element_type", "pad", "reshape", "squeeze", "transpose"])
@@ -75,7 +82,9 @@ def find_units(
                 starts.append((leaf.layer, Node(number, spot, layer)))
     found: list[FoundUnits] = []
     seen: set[Node] = set()
-    for _, start in sorted(starts, key=lambda pair: pair[0]):
+    pending = [start for _, start in sorted(starts, key=lambda pair: pair[0])]
+    while pending:
+        start = pending.pop(0)
         if start in seen:
             continue
         seen.add(start)
@@ -83,6 +92,9 @@ def find_units(
             group = Group(network, start)
             seen |= group.parents.keys()
             found += _found(group, rows)
+        except Parted as cut:  # As where one product makes the gates of all units.
+            spots = parts(start.spot, cut)
+            pending = [start._replace(spot=spot) for spot in spots] + pending
         except Mixed:
             continue
     return found
@@ -136,7 +148,8 @@ def _found(group: Group, rows: Sequence[int | slice]) -> list[FoundUnits]:
             side: [s for node in nodes for s in _slices(network, node, rows, member)]
             for side, nodes in sides.items()
         }
-        _check_apart([each for side in slices.values() for each in side])
+        if not are_apart([each for side in slices.values() for each in side]):
+            raise Mixed  # As of a table that is tied.
         units = Units(
             count=next(iter(group.parents)).spot.along.length,
             mixed=mixed,
@@ -251,12 +264,3 @@ def _of_member(
     loops = len(network.program.loops[number])
     at = (*(None,) * (loops + axis), *member)
     return Read(number, at, moved(spot, loops - (spot.along.axis > axis)))
-
-
-def _check_apart(places: Sequence[UnitSlices]) -> None:
-    """Refuses slices that overlap on one axis, as of a table that is tied."""
-    ends: dict[tuple[int, int], int] = {}
-    for place in sorted(places, key=lambda p: (p.leaf, p.axis, p.start)):
-        if place.start < ends.get((place.leaf, place.axis), 0):
-            raise Mixed
-        ends[place.leaf, place.axis] = place.stop

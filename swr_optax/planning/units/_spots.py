@@ -40,6 +40,19 @@ class Mixed(Exception):
     """An equation does more with the units than keep their slices apart."""
 
 
+class Parted(Mixed):
+    """An equation takes some of the units and leaves the rest.
+
+    Args:
+        first: the first unit that it takes.
+        last: the one behind the last.
+    """
+
+    def __init__(self, first: int, last: int) -> None:
+        self.first = first
+        self.last = last
+
+
 def whole_axis(axis: int, size: int) -> Spot:
     """A unit for each entry of an axis."""
     return Spot(SliceAxis(axis, size), 0, size)
@@ -215,8 +228,26 @@ def _cut(spot: Spot, start: int, stop: int) -> Spot | None:
     if spot.stop <= start or stop <= spot.start:
         return None
     if spot.start < start or stop < spot.stop:
-        raise Mixed
+        (_, length, inner), begin, end = spot
+        taken = max(start, begin) - begin, min(stop, end) - begin
+        if end - begin > length * inner or any(entry % inner for entry in taken):
+            raise Mixed
+        raise Parted(*(entry // inner for entry in taken))
     return _shifted(spot, -start)
+
+
+def parts(spot: Spot, cut: Parted) -> list[Spot]:
+    """The units in front of those that were taken, these, and those behind them.
+
+    Without what is one unit alone, which has no order.
+    """
+    (axis, length, inner), start, _ = spot
+    ends = sorted({0, cut.first, cut.last, length})
+    return [
+        Spot(SliceAxis(axis, b - a, inner), start + a * inner, start + b * inner)
+        for a, b in itertools.pairwise(ends)
+        if b - a > 1
+    ]
 
 
 def _size(var: core.Var, axis: int) -> int:

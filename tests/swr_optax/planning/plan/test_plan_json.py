@@ -246,6 +246,16 @@ def test_what_is_wrong_with_a_plan_is_said_in_one_line(problem):
     assert len(str(error.value)) < 300
 
 
+def test_slices_of_units_do_not_overlap():
+    fields = json.loads(stacked_plan().to_json())
+    places = fields["units"][0]["incoming"]
+    places.append(places[0])
+    with pytest.raises(
+        ValueError, match=r"units\[0\].incoming has entries of a leaf t"
+    ):
+        RescalingPlan.from_json(json.dumps(fields))
+
+
 def test_under_function_the_weights_rows_are_a_projection():
     fields = json.loads(residual_plan().to_json())
     for entry in (0.5, -1.0):
