@@ -229,10 +229,10 @@ def _cut(spot: Spot, start: int, stop: int) -> Spot | None:
         return None
     if spot.start < start or stop < spot.stop:
         (_, length, inner), begin, end = spot
-        taken = max(start, begin) - begin, min(stop, end) - begin
-        if end - begin > length * inner or any(entry % inner for entry in taken):
+        if end - begin > length * inner:  # They are there several times.
             raise Mixed
-        raise Parted(*(entry // inner for entry in taken))
+        first, last = max(start, begin) - begin, min(stop, end) - begin
+        raise Parted(first // inner, last // inner)
     return _shifted(spot, -start)
 
 

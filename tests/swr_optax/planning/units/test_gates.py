@@ -290,6 +290,45 @@ def test_parts_of_one_size_may_gate_each_other(sizes, cut, seed):
 
 
 @pytest.mark.parametrize(
+    ("taken", "layers"),
+    [
+        (slice(2, 6), [(0, 2), (2, 6), (6, 8)]),
+        (slice(0, 5), [(0, 5), (5, 8)]),
+        (slice(1, 6), [(1, 6), (6, 8)]),
+    ],
+)
+def test_a_part_that_is_taken_leaves_what_is_in_front_of_it_and_behind(taken, layers):
+    def fn(params, x):
+        hidden = jnp.tanh(x @ params["in"])
+        made = hidden @ params["out"] + hidden[..., taken] @ params["part"]
+        return jnp.tanh(made) @ params["last"]
+
+    params = {
+        "in": jnp.ones((4, 8)),
+        "out": jnp.ones((8, 3)),
+        "part": jnp.ones((taken.stop - taken.start, 3)),
+        "last": jnp.ones((3, 1)),
+    }
+    *plans, behind = swr_optax.plan_rescaling(fn, params, X).units
+    assert [(u.incoming[0].start, u.incoming[0].stop) for u in plans] == layers
+    assert [len(u.outgoing) for u in plans] == [
+        1 + (start == taken.start) for start, _ in layers
+    ]
+    assert behind.count == 3
+
+
+def test_units_that_are_repeated_may_be_cut_between_two():
+    def fn(params, x):
+        return jnp.repeat(jnp.tanh(x @ params["in"]), 2, -1)[..., :5] @ params["out"]
+
+    params = {"in": jax.random.normal(KEY, (4, 8)), "out": jnp.eye(5, 3) + 1.0}
+    (units,) = swr_optax.plan_rescaling(fn, params, X).units
+    # Of the third only one half is taken.
+    assert (units.count, units.outgoing[0].inner) == (2, 2)
+    assert (units.incoming[0].start, units.incoming[0].stop) == (0, 2)
+
+
+@pytest.mark.parametrize(
     "fn",
     [
         # The units of one half meet their neighbours of the other.
