@@ -237,8 +237,16 @@ def side_by_side(walk: Walk, eqn: core.JaxprEqn, operands: Sequence[Value]) -> V
 
 
 def select(walk: Walk, eqn: core.JaxprEqn, operands: Sequence[Value]) -> Value:
-    """The cases must agree; the first operand, which has no scale, chooses."""
-    return side_by_side(walk, eqn, operands[1:])
+    """The cases must agree; the first operand, which has no scale, chooses.
+
+    Where a constant stands beside a value it is a guard for most, such as the 1 of
+    ``where(norm == 0, 1, norm)``, so that the value is what scales.
+    """
+    cases = operands[1:]
+    found = side_by_side(walk, eqn, cases)
+    varying = [walk.as_data(case) for case in cases if case.influences or case.data]
+    varying = [case for case in varying if not case.scale_free]
+    return simplest(varying) if varying else found
 
 
 def compare(walk: Walk, eqn: core.JaxprEqn, operands: Sequence[Value]) -> Degree:

@@ -423,6 +423,36 @@ def test_a_huge_network_costs_nothing():
     np.testing.assert_array_equal(plan.exponents, np.eye(2))
 
 
+@pytest.mark.parametrize(
+    "norm",
+    [
+        lambda w: jnp.where(jnp.linalg.norm(w) == 0, 1.0, jnp.linalg.norm(w)),
+        lambda w: jnp.where(jnp.linalg.norm(w) > 0, jnp.linalg.norm(w), 1.0),
+        lambda w: jnp.sqrt(jnp.where((w**2).sum() == 0, 1.0, (w**2).sum())),
+    ],
+)
+def test_a_constant_that_guards_a_norm_is_not_what_scales(norm):
+    """The plan says that it may not hold; where no norm is zero it does."""
+
+    def fn(params, x):
+        hidden = x @ (params["w"] / norm(params["w"])) + params["b"]
+        return jax.nn.relu(hidden) @ params["out"]
+
+    keys = jax.random.split(jax.random.key(0), 4)
+    shapes = {"w": (6, 8), "b": (8,), "out": (8, 3)}
+    params = {
+        name: jax.random.normal(key, shape)
+        for key, (name, shape) in zip(keys, shapes.items(), strict=False)
+    }
+    x = jax.random.normal(keys[3], (4, 6))
+    plan = swr_optax.plan_rescaling(fn, params, x)
+    assert any("the number 1 and w meet" in words for words in plan.unmet)
+    assert swr_optax.check(plan, fn, params, x).deviation < 1e-5
+    kept = swr_optax.plan_rescaling(fn, params, x, priority="function")
+    assert not kept.unmet
+    assert swr_optax.check(kept, fn, params, x).deviation < 1e-5
+
+
 # Mistakes.
 
 

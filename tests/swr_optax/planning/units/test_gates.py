@@ -338,6 +338,15 @@ def test_units_that_are_repeated_may_be_cut_between_two():
         lambda p, x: (
             jax.nn.glu(x @ p["in"] + (x @ p["in"])[..., ::-1])[..., :3] @ p["out"]
         ),
+        # Parts that overlap.
+        lambda p, x: (
+            jnp.tanh(x @ p["in"][:, :5])
+            * jnp.tanh(x @ p["in"][:, 3:])
+            @ jnp.tile(p["out"], (2, 1))[:5]
+        ),
+        lambda p, x: (
+            jnp.tanh(x @ p["in"])[..., :3] * jnp.tanh(x @ p["in"])[..., 1:4] @ p["out"]
+        ),
         # What is cut off is an output.
         lambda p, x: (
             jnp.tanh(x @ p["in"])[..., :3] @ p["out"],
