@@ -227,8 +227,9 @@ def points_of(
     (method,) = config.methods
     staged = config.protocol in PROTOCOLS
     if not rates:
-        stream = config.protocol in STREAMS
-        rates = STREAM_RATES if stream else (config.rate(method),)
+        more = STREAM_RATES if config.protocol in STREAMS else ()
+        # The method's own comes first, which an optimiser of its own may have.
+        rates = tuple(dict.fromkeys((config.rate(method), *more)))
     grid = grid or METHODS[method].grid
     if METHODS[method].default is None and (grid or staged):
         known = ", ".join(name for name in METHODS if METHODS[name].grid)

@@ -57,8 +57,10 @@ class Units:
     """A layer of hidden units.
 
     A unit is a position along an axis that weights put out and that others sum
-    over, with a nonlinearity in between.  Whatever order the units are in, all
-    that holds a slice for each of them included, the function is the same.
+    over, with a nonlinearity in between; or one along each of several parts of an
+    axis, as of a weight that makes the gates of a unit side by side.  Whatever order
+    the units are in, all that holds a slice for each of them included, the function
+    is the same.
 
     Attributes:
         count: how many there are.

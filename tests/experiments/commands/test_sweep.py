@@ -127,6 +127,23 @@ def test_a_grid_runs_each_coefficient_for_each_seed(tmp_path):
                     assert (np.abs(np.array(growth) - 1) > 1e-5).all()
 
 
+@pytest.mark.parametrize(
+    ("method", "protocol", "rates"),
+    [
+        ("swr", "random-labels", [1e-3, 1e-4]),
+        ("upgd", "random-labels", [0.01, 1e-3, 1e-4]),
+        ("swr", "warm-start", [1e-3]),
+        ("upgd", "warm-start", [0.01]),
+    ],
+)
+def test_a_method_s_own_rate_is_among_those_that_are_tried(method, protocol, rates):
+    tasks = 2 if protocol == "random-labels" else None
+    config = Config(protocol, methods=(method,), tasks=tasks)
+    points = points_of(config, METHODS[method].grid[:2], ())
+    assert list(dict.fromkeys(point.rate for point in points)) == rates
+    assert len(points) == 2 * len(rates)
+
+
 def test_the_papers_grids():
     grids = {name: method.grid for name, method in METHODS.items() if method.grid}
     assert grids["l2"] == grids["l2_init"] == (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
