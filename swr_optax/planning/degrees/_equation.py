@@ -8,7 +8,7 @@ from jax.extend import core
 import jax.numpy as jnp
 
 from swr_optax.planning.degrees._numbers import dtype_of, is_scale_free
-from swr_optax.planning.degrees._places import places_of_results
+from swr_optax.planning.degrees._places import places_in, places_of_results
 from swr_optax.planning.degrees._primitives import INDICES_SECOND, Primitive
 from swr_optax.planning.degrees._rules import cast, keep, product, quotient
 from swr_optax.planning.degrees._slices import SliceAxis
@@ -31,6 +31,11 @@ def results_of(
         data = any(_by_data(walk, value) for value in operands)
         influences = result.influences
         return [result, Value(walk.zero, data=data, influences=influences)]
+    if eqn.primitive.name == "split":
+        return [
+            result._replace(places=places_in(eqn, k, result.places))
+            for k in range(len(eqn.outvars))
+        ]
     return [result] * len(eqn.outvars)
 
 

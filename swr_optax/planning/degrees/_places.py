@@ -40,7 +40,7 @@ def places_of(leaf: int, shape: Sequence[int], behind: int = 0) -> tuple[Place, 
 def places_of_results(
     eqn: core.JaxprEqn, follow: Follow, operands: Sequence[tuple[int, Value]]
 ) -> tuple[Place, ...]:
-    """Where the axes are in an equation's results.
+    """Where the axes are in an equation's results, as they are in the first of them.
 
     Args:
         eqn: the equation.
@@ -67,13 +67,24 @@ def _followed(
     if eqn.primitive.name == "reshape":
         return _split(eqn, along)
     shape = shape_of(eqn.invars[operand])
-    sizes = {shape_of(var)[along.axis :][:1] for var in eqn.outvars}
     longer_or_shorter = eqn.primitive.name in ("concatenate", "pad", "slice", "split")
-    if longer_or_shorter and len(sizes) == 1 and shape:
-        ((size,),) = sizes
+    if longer_or_shorter and shape:
         whole = along == SliceAxis(along.axis, shape[along.axis])
+        size = shape_of(eqn.outvars[0])[along.axis]
         return [SliceAxis(along.axis, size)] if whole else []
     return []
+
+
+def places_in(
+    eqn: core.JaxprEqn, result: int, places: Sequence[Place]
+) -> tuple[Place, ...]:
+    """Where axes are in one result, of those of a split, which differ in length."""
+    axis, shapes = eqn.params["axis"], [shape_of(var) for var in eqn.outvars]
+    first, here = (SliceAxis(axis, shapes[k][axis]) for k in (0, result))
+    return tuple(
+        place._replace(along=here) if place.along == first else place
+        for place in places
+    )
 
 
 def _of_length_one(eqn: core.JaxprEqn, along: SliceAxis) -> list[SliceAxis]:

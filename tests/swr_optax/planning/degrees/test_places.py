@@ -56,6 +56,15 @@ CASES = {
         (2,),
     ),
     "merged": (lambda w, x: x @ w.reshape(6, 3), (2, 3, 3), X, (0, 1), (2,)),
+    "two unequal parts": (
+        lambda w, x: (lambda a, b: (x @ a, x @ b.T.reshape(2, 2, 6)[0].T))(
+            *jnp.split(w, [3], axis=1)
+        ),
+        (6, 7),
+        X,
+        (0,),
+        (1,),
+    ),
     "split": (
         lambda w, x: jnp.einsum("bhd,hdo->bo", x.reshape(8, 2, 3), w.reshape(2, 3, 5)),
         (6, 5),
