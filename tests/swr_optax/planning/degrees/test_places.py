@@ -57,9 +57,9 @@ CASES = {
     ),
     "merged": (lambda w, x: x @ w.reshape(6, 3), (2, 3, 3), X, (0, 1), (2,)),
     "two unequal parts": (
-        lambda w, x: (lambda a, b: (x @ a, x @ b.T.reshape(2, 2, 6)[0].T))(
-            *jnp.split(w, [3], axis=1)
-        ),
+        lambda w, x: (
+            lambda a, b: (jnp.einsum("bi,ihd->bhd", x, b.reshape(6, 2, 2)), x @ a)
+        )(*jnp.split(w, [3], axis=1)),
         (6, 7),
         X,
         (0,),
