@@ -203,10 +203,7 @@ def read_run(folder: Path) -> Run:
             metrics = _read_metrics(path, file, config)
         written = path.stat().st_mtime
     except FileNotFoundError:
-        what = "name a run's folder"
-        if (folder / "ranking.csv").exists():
-            what = "of this run only its ranking was kept"
-        raise UserError(f"{folder} has no metrics.csv: {what}") from None
+        raise UserError(f"{folder} has no metrics.csv: name a run's folder") from None
     except (UnicodeDecodeError, csv.Error, gzip.BadGzipFile, zlib.error) as error:
         raise UserError(f"{path} is no table of numbers: {error}") from error
     except EOFError:

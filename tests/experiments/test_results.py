@@ -568,15 +568,11 @@ PARTS = {
 
 @functools.cache  # Of all results, for each page.
 def measured(name):
-    """A ranking: what was kept of a run, or what its metrics give."""
+    """The ranking that metrics give."""
     parts = PARTS.get(name, (name,))
-    kept = RESULTS / name / "ranking.csv"
-    if kept.exists():
-        table = pd.read_csv(kept)
-    else:
-        found = collect([RESULTS / part for part in parts])
-        assert not found.unreadable
-        table = ranking(found.rows)
+    found = collect([RESULTS / part for part in parts])
+    assert not found.unreadable
+    table = ranking(found.rows)
     config = json.loads((RESULTS / parts[0] / "config.json").read_text())
     cell = (config["protocol"], config["dataset"], config["model"])
     rows = [PUBLISHED.get((*cell, method)) for method in table["method"]]

@@ -244,9 +244,6 @@ def test_missing_files_are_named(write_folder, tmp_path):
     (folder / "metrics.csv").unlink()
     with pytest.raises(UserError, match=r"run has no metrics.csv: name a run's"):
         read_run(folder)
-    (folder / "ranking.csv").write_text("name\n")
-    with pytest.raises(UserError, match=r"metrics.csv: of this run only its ranking"):
-        read_run(folder)
 
 
 def test_metrics_may_be_packed(write_folder, tmp_path):
