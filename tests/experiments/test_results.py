@@ -121,8 +121,9 @@ SENTENCES = {
             lambda: [warm("vanilla"), from_scratch()],
         ),
         (
-            r"With λ tuned on held-out images, L2 has ([.\d]+) and SWR ([.\d]+) there",
-            lambda: [warm("l2", 1e-2), warm("swr", 2e-3)],
+            r"With λ tuned on held-out images, L2 has ([.\d]+) and SWR ([.\d]+) there,"
+            r" and ([.\d]+) and ([.\d]+) with a second seed",
+            lambda: [warm("l2", 1e-2), warm("swr", 2e-3), *tuned_again()],
         ),
         (
             r"change, averages ([.\d]+), SWR ([.\d]+), L2 ([.\d]+), L2 Init",
@@ -233,7 +234,11 @@ SENTENCES = {
             ],
         ),
         (
-            r"a test accuracy has a standard error of ([.\d]+)\)",
+            r"tuned L2 has ([.\d]+) and tuned SWR ([.\d]+):",
+            lambda: tuned_again(),
+        ),
+        (
+            r"standard error of a test accuracy \(([.\d]+)\)",
             lambda: [standard_error(warm("l2", 1e-2), 10000)],
         ),
         (
@@ -615,6 +620,14 @@ def falling(method, λ=None, column="score"):
 def warm(method, λ=None):
     """Mean over the last ten epochs of a method with one λ, warm start on CIFAR-10."""
     return row_of("warm-start-cifar10", method, λ)["score"]
+
+
+def tuned_again():
+    """The same of L2 and SWR, each tuned, with a second seed."""
+    return [
+        measured(f"warm-start-cifar10-{method}-tuned-1")["score"].item()
+        for method in ("l2", "swr")
+    ]
 
 
 SWEEPS = (("l2-warm-start", "swr-warm-start"), ("l2-decay", "swr_reinit-decay"))
