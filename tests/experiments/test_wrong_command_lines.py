@@ -117,7 +117,7 @@ WRONG = {
     "--coefficient ''": "write METHOD=VALUE, such as swr=1e-3",
     "--learning-rate ''": "write a number, or METHOD=VALUE",
     "sweep ''": "unknown method '': choose from scratch",
-    "sweep swr --protocol ''": "unknown protocol '': choose from warm-start",
+    "sweep swr --protocol ''": "unknown protocol to sweep '': choose from warm-start",
     "sweep swr --grid ''": "--grid: '' is no coefficient",
     "sweep swr --rates ''": "--rates must be numbers, not an empty word",
     # Names.
@@ -132,7 +132,7 @@ WRONG = {
     "warm-start --dataset bits": "'bits' has no classes: choose another data set",
     "agent --environment CartPole": "unknown environment 'CartPole': choose from cart",
     "agent --model mlp": "unknown model 'mlp': choose from actor_critic",
-    "sweep swr --protocol continual": "unknown protocol 'continual': choose from warm",
+    "sweep swr --protocol continual": "unknown protocol to sweep 'continual'",
     "benchmark --only all": 'Invalid value "all" for --only. Choose from: "optimizer"',
     # Coefficients and rates.
     "--coefficient =": "--coefficient =: write METHOD=VALUE",
