@@ -68,6 +68,8 @@ def verdict(frame: pd.DataFrame) -> str:
         control = f"{CONTROLS[row.method].format(task=task(protocol))}{_rate(row)}"
         parts.append(f"{control} has {format(row.score, form)}{told}")
     plain = table[table["method"] == "vanilla"]
+    if not has_tasks(protocol):  # Else its score has been told.
+        plain = plain.drop(index=best.name, errors="ignore")
     parts += [_plain(frame, table, row) for row in plain.itertuples()]
     return f"{where}: {'; '.join(filter(None, parts))}."
 
@@ -104,8 +106,7 @@ def _plain(frame: pd.DataFrame, table: pd.DataFrame, plain: Any) -> str:
     protocol = frame["protocol"].iloc[0]
     form, called = digits(protocol, ".4f"), f"plain training{_rate(plain)}"
     if not has_tasks(protocol):
-        first = plain.Index == table.index[0]
-        return "" if first else f"{called} has {format(plain.score, form)}"
+        return f"{called} has {format(plain.score, form)}"
     if frame["task"].nunique() < 2:
         return ""
     found = scores(frame)

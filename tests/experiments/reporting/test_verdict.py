@@ -141,6 +141,19 @@ def test_a_name_with_a_comma_is_one_name(write_folder, tmp_path):
     assert "told apart from “SWR, two λ”, SWR and vanilla (" in text, text
 
 
+def test_plain_training_that_comes_first_is_told_once(write_folder, tmp_path):
+    """Also where training from scratch, which is no remedy, is above it."""
+    methods = ["scratch", "vanilla", "swr"]
+    folder = write_folder(tmp_path / "run", protocol="warm-start", methods=methods)
+    frame = metrics(folder)
+    for name, accuracy in (("scratch", 0.9), ("vanilla", 0.8), ("swr", 0.7)):
+        frame.loc[frame["method"] == name, "test_accuracy"] = accuracy
+    text = verdict(frame)
+    assert "vanilla comes first, with test accuracy 0.8000" in text
+    assert "training from scratch has 0.9000" in text
+    assert "plain training has" not in text
+
+
 def test_stages_have_a_sentence_as_well(write_folder, tmp_path):
     methods = ["scratch", "vanilla", "swr"]
     folder = write_folder(tmp_path / "run", protocol="warm-start", methods=methods)
