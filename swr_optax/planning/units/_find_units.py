@@ -76,10 +76,15 @@ def find_units(
     for number, row in zip(program.inputs, rows, strict=False):
         for leaf in [leaves[each] for each in rows_of(row)]:
             layer = (leaf.index or 0,) if number in network.stacks else ()
-            for axis in _only_output(leaf):
+            outputs = []
+            for axis in _outputs(leaf):
                 spot = whole_axis(axis, leaf.shape[axis])
                 spot = spot if leaf.index is None else moved(spot, 1)
-                starts.append((leaf.layer, Node(number, spot, layer)))
+                outputs.append(Node(number, spot, layer))
+            for node in outputs:
+                others = [other for other in outputs if other != node]
+                if all(_is_taken_apart(network, other) for other in others):
+                    starts.append((leaf.layer, node))
     found: list[FoundUnits] = []
     seen: set[Node] = set()
     pending = [start for _, start in sorted(starts, key=lambda pair: pair[0])]
@@ -100,15 +105,30 @@ def find_units(
     return found
 
 
-def _only_output(leaf: Leaf) -> list[int]:
-    """The axis of a weight of which each entry is one output, if there is one.
-
-    A head of attention is no unit: it is many.
-    """
-    if leaf.role not in ("weight", "frozen"):
+def _outputs(leaf: Leaf) -> list[int]:
+    """The axes of a weight along which its outputs lie."""
+    if leaf.role not in ("weight", "frozen") or not leaf.input_axes:
         return []
-    axes = [axis for axis in leaf.output_axes if leaf.shape[axis] > 1]
-    return axes if leaf.input_axes and len(axes) == 1 else []
+    return [axis for axis in leaf.output_axes if leaf.shape[axis] > 1]
+
+
+def _is_taken_apart(network: Uses, start: Node) -> bool:
+    """Whether each entry of an axis goes its own way, as gates of an axis do.
+
+    Heads of attention do not: one of them is many outputs, and no unit.
+    """
+    pending = [start]
+    while pending:
+        node = pending.pop()
+        try:
+            Group(network, node)
+        except Parted as cut:
+            pending += [node._replace(spot=spot) for spot in parts(node.spot, cut)]
+        except Mixed:
+            return False
+        else:
+            return False
+    return True
 
 
 def _found(group: Group, rows: Sequence[int | slice]) -> list[FoundUnits]:

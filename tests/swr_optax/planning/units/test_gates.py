@@ -178,6 +178,88 @@ def test_what_resets_units_resets_all_their_parts(name, network):
     assert any((tree["bias"] == 0).any() for tree in found)  # Something was reset.
 
 
+def stacked(axis):
+    """SwiGLU whose kernel has an axis for the two parts, and where its units are."""
+
+    def fn(params, x):
+        made = jnp.tensordot(x, params["in"], 1) + params["bias"]
+        gate, values = jnp.moveaxis(made, x.ndim - 2 + axis, 0)
+        return jax.nn.silu(gate) * values @ params["out"]
+
+    def init(key):
+        params = fresh("glu", key)
+        kernel, bias = (
+            jnp.stack(jnp.split(params[name], 2, -1), by)
+            for name, by in (("in", axis), ("bias", axis - 1))
+        )
+        return {**params, "in": kernel, "bias": bias}
+
+    return fn, init
+
+
+@pytest.mark.parametrize("name", ["redo", "continual_backprop"])
+@pytest.mark.parametrize("axis", [1, 2])
+def test_gates_may_have_an_axis_of_their_own(axis, name):
+    fn, init = stacked(axis)
+    plan = swr_optax.plan_rescaling(fn, init(KEY), X)
+    (units,) = plan.units
+    found = {(plan.leaves[p.leaf].name, p.axis) for p in units.incoming}
+    assert found == {("bias", 2 - axis), ("in", 3 - axis)}
+    found = with_resets(name, fn, plan, init(KEY), init, X)
+    beside = in_one("glu", "split")
+    params = fresh("glu", KEY)
+    plan = swr_optax.plan_rescaling(beside, params, X)
+    init = functools.partial(fresh, "glu")
+    expected = with_resets(name, beside, plan, params, init, X)
+    pairs = zip((*found[0], found[1].mu), (*expected[0], expected[1].mu), strict=True)
+    for tree, other in pairs:
+        kernel, bias = (
+            jnp.concatenate([*jnp.moveaxis(tree[leaf], by, 0)], -1)
+            for leaf, by in (("in", axis), ("bias", axis - 1))
+        )
+        chex.assert_trees_all_close(
+            {**tree, "in": kernel, "bias": bias}, other, rtol=1e-4, atol=1e-5
+        )
+
+
+def test_heads_of_attention_and_what_they_hold_are_no_units():
+    def fn(params, x):
+        query, key, value = jnp.moveaxis(jnp.tensordot(x, params["qkv"], 1), -3, 0)
+        made = jax.nn.dot_product_attention(query, key, value)
+        made = jnp.tensordot(made, params["join"], 2)
+        gate, hidden = jnp.moveaxis(jnp.tensordot(made, params["gates"], 1), -2, 0)
+        return jax.nn.gelu(gate) * hidden @ params["out"]
+
+    shapes = {"qkv": (4, 3, 2, 8), "join": (2, 8, 4), "gates": (4, 2, 9), "out": (9, 3)}
+    params = {
+        name: jax.random.normal(jax.random.key(k), shape)
+        for k, (name, shape) in enumerate(shapes.items())
+    }
+    plan = swr_optax.plan_rescaling(fn, params, X)
+    (units,) = plan.units
+    assert units.count == 9
+    assert [plan.leaves[place.leaf].name for place in units.incoming] == ["gates"]
+    order = np.random.default_rng(0).permutation(9)
+    turned, _ = permuted(params, None, plan, units, order)
+    np.testing.assert_allclose(fn(turned, X), fn(params, X), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        lambda made: jnp.tanh(made[:, :2]) * made[:, 2:],  # Pairs stay together.
+        lambda made: jnp.cumsum(jnp.tanh(made), 1)[:, :2],
+    ],
+)
+def test_entries_of_an_axis_that_are_not_taken_apart_are_no_gates(hidden):
+    def fn(params, x):
+        made = jnp.tensordot(x[0], params["in"], 1)
+        return jnp.tensordot(hidden(made), params["out"], 2)
+
+    params = {"in": jnp.ones((4, 4, UNITS)), "out": jnp.ones((2, UNITS, 3))}
+    assert swr_optax.plan_rescaling(fn, params, X).units == ()
+
+
 def equinox_cell(cell):
     def fn(model, x):
         cell, readout = model
