@@ -62,6 +62,9 @@ def _result(
         eqn, primitive.follow, list(zip(positions, contents, strict=True))
     )
     numbers = primitive.numbers(eqn, [value.numbers for value in contents])
+    usual = found.usual if isinstance(found, Value) else None
+    if any(value.usual for value in contents):
+        usual = primitive.numbers(eqn, [v.usual or v.numbers for v in contents])
     data = any(walk.is_data(value) for value in contents)
     leaves = frozenset[int]().union(*(value.leaves for value in contents))
     chosen = frozenset[int]().union(*(value.chosen for value in contents))
@@ -94,6 +97,9 @@ def _result(
         layer=max((walk.layer_of(value) for value in operands), default=-1),
         depth=_depth(walk, primitive, operands),
         numbers=numbers,
+        usual=usual,
+        positive=jnp.issubdtype(dtype_of(eqn.outvars[0]), jnp.floating)
+        and primitive.positive(eqn, [value.positive for value in contents]),
         influences=influences_of(operands),
         epsilons=epsilons,
         axes=_axes_of_results(walk, eqn, primitive, operands),

@@ -86,6 +86,11 @@ def among(eqn: core.JaxprEqn, operands: Sequence[Numbers]) -> Numbers:
     return union(operands)
 
 
+def among_booleans(eqn: core.JaxprEqn, operands: Sequence[Numbers]) -> Numbers:
+    """The same of true and false; not of integers, whose bits are combined."""
+    return union(operands) if dtype_of(eqn.outvars[0]) == np.bool_ else None
+
+
 def combined(eqn: core.JaxprEqn, operands: Sequence[Numbers]) -> Numbers:
     """Sums of multiples: of zeros zero, of scale-free numbers scale-free."""
     del eqn
@@ -151,15 +156,20 @@ def computed(
                 return None
             if jnp.issubdtype(dtype, jnp.integer) and not of_integers:
                 return None
-        arrays = [
-            np.array([*(numbers or ())], dtype)
-            for numbers, dtype in zip(operands, dtypes, strict=True)
-        ]
+        arrays = map(_array, operands, dtypes)
         with np.errstate(all="ignore"):
             found = function(*np.meshgrid(*arrays))
         return _as_set(np.asarray(found).astype(result))
 
     return fold
+
+
+def _array(numbers: Numbers, dtype: np.dtype[Any]) -> np.ndarray:
+    """The numbers; a zero with either sign, which decides what becomes infinite."""
+    array = np.array([*(numbers or ())], dtype)
+    if not jnp.issubdtype(dtype, jnp.floating):
+        return array
+    return np.concatenate([array, -array[array == 0]])
 
 
 def product(eqn: core.JaxprEqn, operands: Sequence[Numbers]) -> Numbers:

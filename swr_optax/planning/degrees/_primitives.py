@@ -7,7 +7,7 @@ its own is in ``_traversal.py``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from jax.extend import core
@@ -17,6 +17,34 @@ from swr_optax.planning.degrees import _numbers, _rules, _slices
 from swr_optax.planning.degrees._numbers import Fold, among, computed
 from swr_optax.planning.degrees._rules import Rule
 from swr_optax.planning.degrees._slices import Follow
+
+Sign = Callable[[core.JaxprEqn, Sequence[bool]], bool]
+"""Whether a result is positive, or zero, from whether the contents are."""
+
+
+def _any_sign(eqn: core.JaxprEqn, positive: Sequence[bool]) -> bool:
+    del eqn, positive
+    return False
+
+
+def _positive(eqn: core.JaxprEqn, positive: Sequence[bool]) -> bool:
+    del eqn, positive
+    return True
+
+
+def _as_contents(eqn: core.JaxprEqn, positive: Sequence[bool]) -> bool:
+    del eqn
+    return all(positive)
+
+
+def _even(eqn: core.JaxprEqn, positive: Sequence[bool]) -> bool:
+    return all(positive) or eqn.params["y"] % 2 == 0
+
+
+def _product(eqn: core.JaxprEqn, positive: Sequence[bool]) -> bool:
+    left, right = eqn.invars
+    return all(positive) or left is right
+
 
 Guard = Callable[[core.JaxprEqn, int], bool]
 """Whether an operand of an equation is one that an epsilon keeps from zero."""
@@ -59,6 +87,7 @@ class Primitive(NamedTuple):
         separate: whether each result is made of the operand in the same position.
         noise: whether it makes random bits.
         guards: at which operands a small constant is a numerical epsilon.
+        positive: whether the results are positive, or zero.
     """
 
     degree: Rule
@@ -69,17 +98,25 @@ class Primitive(NamedTuple):
     separate: bool = False
     noise: bool = False
     guards: Guard = _never
+    positive: Sign = _any_sign
 
 
 def _rearrange(follow: Follow = _slices.mixed) -> Primitive:
     """Entries change their places; what else it takes are indices."""
-    return Primitive(_rules.keep, follow, among, contents=slice(1))
+    return Primitive(
+        _rules.keep, follow, among, contents=slice(1), positive=_as_contents
+    )
 
 
 def _elementwise(
-    degree: Rule, numbers: Fold = _numbers.anything, guards: Guard = _never
+    degree: Rule,
+    numbers: Fold = _numbers.anything,
+    guards: Guard = _never,
+    positive: Sign = _any_sign,
 ) -> Primitive:
-    return Primitive(degree, _slices.elementwise, numbers, guards=guards)
+    return Primitive(
+        degree, _slices.elementwise, numbers, guards=guards, positive=positive
+    )
 
 
 def _function(numbers: Fold = _numbers.anything) -> Primitive:
@@ -95,7 +132,8 @@ def _comparison(function: Callable[..., object] | None = None) -> Primitive:
 
 
 def _reduction(degree: Rule, numbers: Fold) -> Primitive:
-    return Primitive(degree, _slices.without_axes("axes"), numbers)
+    follow = _slices.without_axes("axes")
+    return Primitive(degree, follow, numbers, positive=_as_contents)
 
 
 def _scattered(degree: Rule) -> Primitive:
@@ -118,7 +156,7 @@ UNKNOWN = Primitive(_rules.unknown, lossy=True)
 
 PRIMITIVES: dict[str, Primitive] = {
     # Degrees add or subtract.
-    "mul": _elementwise(_rules.product, _numbers.product),
+    "mul": _elementwise(_rules.product, _numbers.product, positive=_product),
     "div": _elementwise(_rules.quotient, _numbers.quotient, guards=_denominator),
     "dot_general": Primitive(_rules.product, _slices.contracted, _numbers.multiplied),
     "conv_general_dilated": Primitive(
@@ -129,26 +167,30 @@ PRIMITIVES: dict[str, Primitive] = {
     ),
     "triangular_solve": Primitive(_rules.solution),
     # Degree times an exponent.
-    "square": _elementwise(_rules.power(2), computed(np.square)),
-    "sqrt": _elementwise(_rules.power(1 / 2), computed(np.sqrt), guards=_always),
+    "square": _elementwise(_rules.power(2), computed(np.square), positive=_positive),
+    "sqrt": _elementwise(
+        _rules.power(1 / 2), computed(np.sqrt), guards=_always, positive=_positive
+    ),
     "rsqrt": _elementwise(
         _rules.power(-1 / 2), computed(lambda x: 1 / np.sqrt(x)), guards=_always
     ),
     "cbrt": _elementwise(_rules.power(1 / 3), computed(np.cbrt), guards=_always),
     "integer_pow": _elementwise(
-        _rules.power("y"), _numbers.exponentiated, guards=_inverted
+        _rules.power("y"), _numbers.exponentiated, guards=_inverted, positive=_even
     ),
     "pow": _elementwise(_rules.general_power, computed(np.power), guards=_base),
     "cholesky": Primitive(_rules.power(1 / 2)),
     "reduce_prod": _reduction(_rules.product_of_many, _numbers.anything),
     # Degree passes through, entry by entry.
-    "abs": _elementwise(_rules.keep, computed(np.abs, True, True)),
+    "abs": _elementwise(_rules.keep, computed(np.abs, True, True), positive=_positive),
     "neg": _elementwise(_rules.keep, computed(np.negative, True, True)),
     "real": _elementwise(_rules.keep, computed(np.real, True)),
     "imag": _elementwise(_rules.keep, computed(np.imag, True)),
     "conj": _elementwise(_rules.keep, computed(np.conj, True)),
     "reduce_precision": _elementwise(_rules.keep),
-    "convert_element_type": _elementwise(_rules.cast, _numbers.cast),
+    "convert_element_type": _elementwise(
+        _rules.cast, _numbers.cast, positive=_as_contents
+    ),
     # Degree passes through, and entries go elsewhere.
     "broadcast_in_dim": _rearrange(_slices.broadcast),
     "transpose": _rearrange(_slices.transposed),
@@ -189,7 +231,7 @@ PRIMITIVES: dict[str, Primitive] = {
     ),
     "ppermute": _across_devices(_COMBINED),  # Who receives nothing gets zeros.
     # Operands must agree.
-    "add": _elementwise(_rules.agree_up_to_epsilon, _ADD),
+    "add": _elementwise(_rules.agree_up_to_epsilon, _ADD, positive=_as_contents),
     "add_any": _elementwise(_rules.agree, _ADD),
     "sub": _elementwise(_rules.agree_up_to_epsilon, computed(np.subtract, True, True)),
     "max": _elementwise(
@@ -226,7 +268,7 @@ PRIMITIVES: dict[str, Primitive] = {
     **dict.fromkeys(["eq_to", "le_to", "lt_to", "atan2"], _comparison()),
     # No scale comes out, whatever goes in.
     "sign": Primitive(_rules.forget, _slices.elementwise, lossy=True),
-    "is_finite": Primitive(_rules.forget, _slices.elementwise, lossy=True),
+    "is_finite": Primitive(_rules.finite, _slices.elementwise, lossy=True),
     "argmax": Primitive(_rules.forget, _slices.without_axes("axes"), lossy=True),
     "argmin": Primitive(_rules.forget, _slices.without_axes("axes"), lossy=True),
     "iota": Primitive(_rules.forget, numbers=_numbers.positions),
@@ -252,11 +294,13 @@ PRIMITIVES: dict[str, Primitive] = {
     "exp": _function(computed(np.exp)),
     "log": _function(computed(np.log)),
     "tanh": _function(computed(np.tanh)),
+    "not": _function(computed(np.logical_not)),
+    "and": _function(computed(np.logical_and)),
+    "or": _function(computed(np.logical_or)),
     **dict.fromkeys(
         [
             "acos",
             "acosh",
-            "and",
             "asin",
             "asinh",
             "atan",
@@ -281,8 +325,6 @@ PRIMITIVES: dict[str, Primitive] = {
             "log1p",
             "logistic",
             "nextafter",
-            "not",
-            "or",
             "polygamma",
             "population_count",
             "regularized_incomplete_beta",
@@ -303,9 +345,15 @@ PRIMITIVES: dict[str, Primitive] = {
         Primitive(_rules.nonlinear, _slices.unless_along("axis"), lossy=True),
     ),
     **dict.fromkeys(
-        ["reduce_and", "reduce_or", "reduce_xor"],
-        Primitive(_rules.nonlinear, _slices.without_axes("axes"), lossy=True),
+        ["reduce_and", "reduce_or"],
+        Primitive(
+            _rules.nonlinear,
+            _slices.without_axes("axes"),
+            _numbers.among_booleans,
+            lossy=True,
+        ),
     ),
+    "reduce_xor": Primitive(_rules.nonlinear, _slices.without_axes("axes"), lossy=True),
 }
 """What each primitive does; :data:`UNKNOWN` is for any other."""
 

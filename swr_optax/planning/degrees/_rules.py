@@ -10,7 +10,13 @@ from jax import lax
 from jax.extend import core
 import jax.numpy as jnp
 
-from swr_optax.planning.degrees._numbers import is_scale_free, numbers_in, only_number
+from swr_optax.planning.degrees._numbers import (
+    ZERO,
+    Numbers,
+    is_scale_free,
+    numbers_in,
+    only_number,
+)
 from swr_optax.planning.degrees._slices import shape_of
 from swr_optax.planning.degrees._values import (
     Degree,
@@ -29,6 +35,18 @@ LARGEST_EPSILON = 1.001e-3
 
 TYPICAL_VALUE = 0.01
 """For the worked number in a report of what an epsilon does."""
+
+TRUE: Numbers = frozenset({1})
+EQUALITIES = {"eq": ZERO, "ne": TRUE}
+"""What they make of a number that is neither zero nor infinite, and one that is."""
+
+ORDERS = {
+    "gt": (TRUE, ZERO),
+    "ge": (TRUE, ZERO),
+    "lt": (ZERO, TRUE),
+    "le": (ZERO, TRUE),
+}
+"""What they make of a positive number at the left and zero, and at the right."""
 
 
 # Degree passes through, or is lost.
@@ -240,19 +258,72 @@ def select(walk: Walk, eqn: core.JaxprEqn, operands: Sequence[Value]) -> Value:
     """The cases must agree; the first operand, which has no scale, chooses.
 
     Where a constant stands beside a value it is a guard for most, such as the 1 of
-    ``where(norm == 0, 1, norm)``, so that the value is what scales.
+    ``where(norm == 0, 1, norm)``, so that the value is what scales.  A guard of
+    parameters whose value is divided by need not agree with them.
     """
-    cases = operands[1:]
-    found = side_by_side(walk, eqn, cases)
-    varying = [walk.as_data(case) for case in cases if case.influences or case.data]
+    which, *cases = operands
+    usual, guards = _without_guards(which, cases)
+    found = side_by_side(walk, eqn, usual)
+    varying = [walk.as_data(case) for case in usual if case.influences or case.data]
     varying = [case for case in varying if not case.scale_free]
-    return simplest(varying) if varying else found
+    value = simplest(varying) if varying else found
+    for guard in guards:
+        exact = must_agree(walk, eqn.primitive.name, value, guard)
+        approximate = (
+            f"{walk.name(guard)} stands for {walk.name(value)} in"
+            f" {eqn.primitive.name!r} where that is zero or not finite: exact elsewhere"
+        )
+        epsilon = Epsilon(
+            walk.requirement(value.degree, approximate, "approximate"),
+            walk.requirement(value.degree, exact),
+        )
+        value = value._replace(epsilons=(*value.epsilons, epsilon))
+    return value
 
 
-def compare(walk: Walk, eqn: core.JaxprEqn, operands: Sequence[Value]) -> Degree:
+def _without_guards(
+    which: Value, cases: Sequence[Value]
+) -> tuple[Sequence[Value], list[Value]]:
+    """The cases that are usual, and the constants that stand for them else."""
+    usual = [case for i, case in enumerate(cases) if i in (which.usual or ())]
+    others = [case for case in cases if not any(case is each for each in usual)]
+    if not usual or any(other.data or other.influences for other in others):
+        return cases, []
+    return usual, [other for other in others if not other.scale_free]
+
+
+def compare(walk: Walk, eqn: core.JaxprEqn, operands: Sequence[Value]) -> Value:
     """Operands must agree; true, false and an angle have no scale."""
     agree(walk, eqn, operands)
-    return walk.zero
+    return Value(walk.zero, usual=_unless_zero(eqn, operands))
+
+
+def _unless_zero(eqn: core.JaxprEqn, operands: Sequence[Value]) -> Numbers:
+    """What comes out of a comparison with zero or infinity, but for these numbers.
+
+    Data are often zero, as behind a ReLU, and parameters are not.
+    """
+    name = eqn.primitive.name
+    if name == "ne" and eqn.invars[0] is eqn.invars[1] and _of_parameters(operands[0]):
+        return ZERO  # That is how to ask for numbers that are none.
+    for k, (value, other) in enumerate((operands, operands[::-1])):
+        if other.scale_free and _of_parameters(value):
+            if name in EQUALITIES:
+                return EQUALITIES[name]
+            if name in ORDERS and value.positive and other.numbers == ZERO:
+                return ORDERS[name][k]
+    return None
+
+
+def finite(walk: Walk, eqn: core.JaxprEqn, operands: Sequence[Value]) -> Value:
+    """No scale, whatever comes in; parameters are finite as a rule."""
+    del eqn
+    usual = TRUE if _of_parameters(operands[0]) else None
+    return Value(walk.zero, usual=usual)
+
+
+def _of_parameters(value: Value) -> bool:
+    return bool(value.influences) and not value.data and not value.chosen
 
 
 def update(walk: Walk, eqn: core.JaxprEqn, operands: Sequence[Value]) -> Value:

@@ -118,6 +118,8 @@ def all_in_one(walk: Walk, first: Value, values: Sequence[Value]) -> Value:
         chosen=frozenset() if data else chosen,
         layer=max(value.layer for value in values),
         numbers=union([value.numbers for value in values]),
+        usual=None,
+        positive=all(value.positive for value in values),
         influences=influences_of(values),
         epsilons=(),
         axes=(),

@@ -216,6 +216,8 @@ def _scan(
 def _widened(before: Known, after: Known) -> Known:
     """Without the numbers that differ from one round of a loop to the next."""
     if isinstance(after, Value) and isinstance(before, Value):
+        if before.usual != after.usual:
+            after = after._replace(usual=None)
         if before.numbers == after.numbers:
             return after
         free = before.scale_free and after.scale_free

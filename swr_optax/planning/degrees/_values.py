@@ -47,10 +47,10 @@ class Epsilon(NamedTuple):
 
     A variance plus a numerical epsilon goes into a root or a denominator, which
     makes its rule approximate.  If anything else is done with the sum, it is a
-    sum like any other.
+    sum like any other.  The same holds for a number that stands for a norm of zero.
 
     Attributes:
-        approximate: what to report if the sum goes into a root or a denominator.
+        approximate: what to report if the value goes into a root or a denominator.
         exact: what is required if it does not.
     """
 
@@ -83,6 +83,9 @@ class Value(NamedTuple):
         layer: which weight, counted in network order, acted on it last (or -1).
         depth: the most products with parameters on a way from the data to it.
         numbers: what its entries can be, where that is known.
+        usual: what they can be unless a value of parameters alone happens to be zero
+            or not finite, where more is known of that.
+        positive: whether none of its entries can be below zero.
         influences: the leaves on which it depends in any way, as bits.
         epsilons: small constants in it, of which it is not yet known what they
             are for.
@@ -98,6 +101,8 @@ class Value(NamedTuple):
     layer: int = -1
     depth: int = 0
     numbers: Numbers = None
+    usual: Numbers = None
+    positive: bool = False
     influences: int = 0
     epsilons: tuple[Epsilon, ...] = ()
     axes: tuple[tuple[SliceAxis, int], ...] = ()

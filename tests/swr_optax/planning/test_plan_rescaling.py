@@ -1,5 +1,6 @@
 """Plans of real networks: what they say and that it preserves the function."""
 
+import functools
 import json
 from pathlib import Path
 import subprocess
@@ -423,16 +424,33 @@ def test_a_huge_network_costs_nothing():
     np.testing.assert_array_equal(plan.exponents, np.eye(2))
 
 
-@pytest.mark.parametrize(
-    "norm",
-    [
-        lambda w: jnp.where(jnp.linalg.norm(w) == 0, 1.0, jnp.linalg.norm(w)),
-        lambda w: jnp.where(jnp.linalg.norm(w) > 0, jnp.linalg.norm(w), 1.0),
-        lambda w: jnp.sqrt(jnp.where((w**2).sum() == 0, 1.0, (w**2).sum())),
-    ],
-)
-def test_a_constant_that_guards_a_norm_is_not_what_scales(norm):
-    """The plan says that it may not hold; where no norm is zero it does."""
+GUARDED = {
+    "equal": lambda n: jnp.where(n == 0, 1.0, n),
+    "unequal": lambda n: jnp.where(n != 0, n, 2.0),
+    "above": lambda n: jnp.where(n > 0, n, 1.0),
+    "below": lambda n: jnp.where(n < 0, 1.0, n),
+    "not below": lambda n: jnp.where(n >= 0, n, 1.0),
+    "zero above": lambda n: jnp.where(jnp.greater(0, n), 1.0, n),
+    "zero not above": lambda n: jnp.where(jnp.less_equal(0, n), n, 1.0),
+    "zero below": lambda n: jnp.where(jnp.less(0, n), n, 1.0),
+    "not above": lambda n: jnp.where(n <= 0, 1.0, n),
+    "zero not below": lambda n: jnp.where(jnp.greater_equal(0, n), 1.0, n),
+    "all zero": lambda n: jnp.where(jnp.all(n == 0), 1.0, n),
+    "not all zero": lambda n: jnp.where(~(n == 0).any(), n, 1.0),
+    "finite": lambda n: jnp.where(jnp.isfinite(n), n, 1.0),
+    "finite and not zero": lambda n: jnp.where(jnp.isfinite(n) & (n != 0), n, 1.0),
+    "not a number": lambda n: jnp.where(jnp.isnan(n) | (n == 0), 1.0, n),
+}
+NORMS = {
+    "norm": lambda guard, w: guard(jnp.linalg.norm(w)),
+    "squares": lambda guard, w: jnp.sqrt(guard((w**2).sum(0))),
+    "product": lambda guard, w: jnp.sqrt(guard((w * w).sum(0) + (w * w).max())),
+    "sizes": lambda guard, w: guard(jnp.abs(w).max(0)[None]),
+}
+
+
+def divided(norm):
+    """A network that divides a weight by what is made of it."""
 
     def fn(params, x):
         hidden = x @ (params["w"] / norm(params["w"])) + params["b"]
@@ -444,13 +462,109 @@ def test_a_constant_that_guards_a_norm_is_not_what_scales(norm):
         name: jax.random.normal(key, shape)
         for key, (name, shape) in zip(keys, shapes.items(), strict=False)
     }
-    x = jax.random.normal(keys[3], (4, 6))
+    return fn, params, jax.random.normal(keys[3], (4, 6))
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("guard", GUARDED)
+def test_a_constant_may_guard_a_norm_that_is_divided_by(guard, norm):
+    fn, params, x = divided(functools.partial(NORMS[norm], GUARDED[guard]))
     plan = swr_optax.plan_rescaling(fn, params, x)
-    assert any("the number 1 and w meet" in words for words in plan.unmet)
+    assert not plan.unmet
+    assert all("where that is zero or not finite" in it for it in plan.approximations)
+    assert plan.approximations
     assert swr_optax.check(plan, fn, params, x).deviation < 1e-5
     kept = swr_optax.plan_rescaling(fn, params, x, priority="function")
-    assert not kept.unmet
+    assert not any(sentence.startswith("w,") for sentence in kept.left_alone)
     assert swr_optax.check(kept, fn, params, x).deviation < 1e-5
+
+
+@pytest.mark.parametrize(
+    "size",
+    [
+        # It may be below zero for good.
+        lambda w: jnp.where(w.sum() > 0, w.sum(), 1.0),
+        lambda w: jnp.where((w**3).sum() > 0, (w**3).sum(), 1.0),
+        lambda w: jnp.where((w * w[::-1]).sum() > 0, (w * w[::-1]).sum(), 1.0),
+        lambda w: jnp.where(jnp.linalg.norm(w) - 1 > 0, jnp.linalg.norm(w), 1.0),
+        # Whether it is large is no matter of a guard.
+        lambda w: jnp.where(jnp.linalg.norm(w) > 0.5, jnp.linalg.norm(w), 1.0),
+        lambda w: jnp.where((w == 0) ^ (w == 1), 1.0, w),
+        # It is the constant that is there for most.
+        lambda w: jnp.where(jnp.linalg.norm(w) > jnp.inf, jnp.linalg.norm(w), 1.0),
+        lambda w: jnp.where(jnp.linalg.norm(w) == 0, jnp.linalg.norm(w), 1.0),
+        lambda w: jnp.where(jnp.linalg.norm(w) < 0, jnp.linalg.norm(w), 1.0),
+        # Nothing is divided by it.
+        lambda w: 1 / (jnp.where((n := jnp.linalg.norm(w)) > 0, n, 1.0) + n),
+    ],
+)
+def test_a_constant_that_may_be_there_is_reported(size):
+    fn, params, x = divided(size)
+    plan = swr_optax.plan_rescaling(fn, params, x)
+    assert any(" meet" in words for words in plan.unmet)
+    kept = swr_optax.plan_rescaling(fn, params, x, priority="function")
+    assert not kept.unmet
+    assert any(sentence.startswith("w, ") for sentence in kept.left_alone)
+
+
+@pytest.mark.parametrize("sign", [jax.nn.relu, jnp.isfinite, jnp.linalg.norm])
+def test_a_guard_of_data_is_reported(sign):
+    """They are often zero, as behind a ReLU."""
+
+    def fn(params, x):
+        hidden = jax.nn.relu(x @ params["w"])
+        size = sign(hidden) if sign is not jnp.isfinite else hidden
+        whole = sign(size) if sign is jnp.isfinite else size != 0
+        return (hidden / jnp.where(whole, size, 1.0)) @ params["out"]
+
+    params = {"w": jnp.eye(6, 8) - 0.5, "out": jnp.ones((8, 3))}
+    plan = swr_optax.plan_rescaling(fn, params, jnp.ones((4, 6)))
+    assert any("the number 1" in words for words in plan.unmet)
+
+
+@pytest.mark.parametrize("norm", [jnp.linalg.norm, lambda w, **k: abs(w).max(**k)])
+def test_a_guard_of_what_was_looked_up_is_reported(norm):
+    """A table's row for padding is zero for good."""
+
+    def fn(params, tokens):
+        rows = params["table"][tokens]
+        norms = norm(rows, axis=-1, keepdims=True)
+        return rows / jnp.where(norms > 0, norms, 1.0) @ params["out"]
+
+    params = {"table": jnp.ones((9, 8)), "out": jnp.ones((8, 3))}
+    plan = swr_optax.plan_rescaling(fn, params, jnp.zeros(4, int))
+    assert any("the number 1" in words for words in plan.unmet)
+
+
+@pytest.mark.parametrize("number", [0.0, jnp.inf])
+def test_a_guard_that_has_every_scale_is_exact(number):
+    fn, params, x = divided(
+        lambda w: jnp.where((n := jnp.linalg.norm(w)) == 0, number, n)
+    )
+    plan = swr_optax.plan_rescaling(fn, params, x)
+    assert not plan.unmet
+    assert not plan.approximations
+
+
+@pytest.mark.parametrize("priority", ["norms", "function"])
+def test_flax_spectral_norm_is_exact(priority):
+    class Network(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            x = nn.SpectralNorm(nn.Dense(8))(x, update_stats=True)
+            return nn.Dense(3)(nn.relu(x))
+
+    net, x = Network(), jax.random.normal(jax.random.key(1), (4, 6))
+    variables = net.init(jax.random.key(0), x)
+    params, stats = variables["params"], {"batch_stats": variables["batch_stats"]}
+
+    def fn(params, stats, x):
+        return net.apply({"params": params, **stats}, x, mutable=["batch_stats"])
+
+    plan = swr_optax.plan_rescaling(fn, params, x, stats=stats, priority=priority)
+    assert not plan.unmet
+    assert not any("kernel," in sentence for sentence in plan.left_alone)
+    assert swr_optax.check(plan, fn, params, x, stats=stats).deviation < 1e-5
 
 
 # Mistakes.

@@ -37,6 +37,11 @@ CONSTANTS = [
     np.float16(0.1),
 ]
 
+
+def to_integer(c):
+    return jnp.clip(jnp.nan_to_num(c.real), -9, 9).astype(jnp.int8)
+
+
 UNARY = {
     "neg": lambda c: -c,
     "abs": jnp.abs,
@@ -53,9 +58,15 @@ UNARY = {
     "imag": jnp.imag,
     "conj": jnp.conj,
     "to half": lambda c: c.real.astype(jnp.bfloat16),
-    "to integer": lambda c: jnp.clip(jnp.nan_to_num(c.real), -9, 9).astype(jnp.int8),
+    "to integer": to_integer,
     "to bool": lambda c: c.real.astype(bool),
     "to float": lambda c: c.real.astype(jnp.float32),
+    "not": jnp.logical_not,
+    "all": jnp.all,
+    "any": jnp.any,
+    "all bits": lambda c: lax.reduce(
+        jnp.atleast_1d(to_integer(c)), np.int8(-1), lax.bitwise_and, [0]
+    ),
     "sum": jnp.sum,
     "cumsum": lambda c: jnp.cumsum(jnp.atleast_1d(c)),
     "product": jnp.prod,
@@ -95,6 +106,9 @@ BINARY = {
     "clip": lambda a, b: jnp.clip(a.real, -b.real, b.real),
     "where": lambda a, b: jnp.where(a.real > b.real, a, b),
     "equal": lambda a, b: a == b,
+    "and": jnp.logical_and,
+    "or": jnp.logical_or,
+    "bits": lambda a, b: jnp.bitwise_and(to_integer(a), to_integer(b)),
     "less": lambda a, b: a.real < b.real,
     "complex": lambda a, b: lax.complex(
         *(x.real.astype(jnp.float32) for x in jnp.broadcast_arrays(a, b))
@@ -128,11 +142,8 @@ BINARY = {
 def known_of(fn):
     """What a walk knows of the values that a function without inputs computes."""
     jaxpr = jax.make_jaxpr(fn)()
-    walk = Walk([], {}, [])
-    return [
-        value.numbers if isinstance(value, Value) else None
-        for value in walk_network(walk, jaxpr, [])
-    ]
+    values = walk_network(Walk([], {}, []), jaxpr, [])
+    return [value if isinstance(value, Value) else Value(None) for value in values]
 
 
 def holds(numbers, array):
@@ -164,7 +175,7 @@ def holds(numbers, array):
         max_size=4,
     ),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_every_entry_is_among_the_known_numbers(constants, program):
     def fn():
         values = [jnp.asarray(CONSTANTS[i]) for i in constants]
@@ -177,8 +188,9 @@ def test_every_entry_is_among_the_known_numbers(constants, program):
         found = fn()
     except (TypeError, ValueError):  # Shapes or types that do not go together.
         return
-    for numbers, value in zip(known_of(fn), found, strict=True):
-        assert numbers is None or holds(numbers, value)
+    for known, value in zip(known_of(fn), found, strict=True):
+        assert known.numbers is None or holds(known.numbers, value)
+        assert not known.positive or not (value < 0).any()
 
 
 @pytest.mark.parametrize(
@@ -191,17 +203,27 @@ def test_every_entry_is_among_the_known_numbers(constants, program):
         (lambda: jnp.zeros((2, 3)) @ jnp.ones((3, 2)), 0),
         (lambda: jnp.where(True, 3.0, 4.0) + jnp.zeros(2), 3),
         (lambda: lax.fori_loop(0, 3, lambda _, c: c + 1.0, 1.0), 4),
+        (lambda: ~(jnp.zeros(3) == 0).all() | (jnp.ones(2) > 0).any(), True),
     ],
 )
 def test_plain_constants_are_known(fn, number):
-    (numbers,) = known_of(fn)
-    assert only_number(numbers) == number
+    (known,) = known_of(fn)
+    assert only_number(known.numbers) == number
+
+
+@pytest.mark.parametrize(
+    "inverse", [lambda c: 1 / c, lambda c: c**-1, lax.rsqrt, lambda c: lax.pow(c, -1.0)]
+)
+def test_a_zero_may_have_either_sign(inverse):
+    (known,) = known_of(lambda: inverse(jnp.array([0.0, -0.0])))
+    assert known.numbers is None or {np.inf, -np.inf} <= known.numbers
 
 
 @pytest.mark.parametrize(
     "fn",
     [
         lambda: jnp.cumsum(jnp.ones(3)),
+        lambda: UNARY["all bits"](jnp.array([1, 2])),
         lambda: jnp.full(10000, 0.01).sum(),
         lambda: lax.while_loop(lambda c: c < 9, lambda c: c + 1, 1.0),
         lambda: lax.fori_loop(0, 100, lambda _, c: c + 1.0, 1.0),
@@ -209,8 +231,8 @@ def test_plain_constants_are_known(fn, number):
     ],
 )
 def test_what_is_not_known_is_not_claimed(fn):
-    (numbers,) = known_of(fn)
-    assert numbers is None
+    (known,) = known_of(fn)
+    assert known.numbers is None
 
 
 def test_sets_stay_small():
