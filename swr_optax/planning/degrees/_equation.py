@@ -10,10 +10,19 @@ import jax.numpy as jnp
 from swr_optax.planning.degrees._numbers import dtype_of, is_scale_free
 from swr_optax.planning.degrees._places import places_in, places_of_results
 from swr_optax.planning.degrees._primitives import INDICES_SECOND, Primitive
-from swr_optax.planning.degrees._rules import cast, keep, product, quotient
+from swr_optax.planning.degrees._rules import (
+    cast,
+    keep,
+    product,
+    quotient,
+    reduce_precision,
+)
 from swr_optax.planning.degrees._slices import SliceAxis
 from swr_optax.planning.degrees._values import Value, influences_of
 from swr_optax.planning.degrees._walk import Walk
+
+SAME_VALUE = (keep, cast, reduce_precision)
+"""Rules of what changes no value, but for rounding."""
 
 
 def results_of(
@@ -53,7 +62,7 @@ def _result(
     found = primitive.degree(walk, eqn, operands)
     degree = found.degree if isinstance(found, Value) else found
     epsilons = found.epsilons if isinstance(found, Value) else ()
-    if primitive.degree in (keep, cast):
+    if primitive.degree in SAME_VALUE:
         epsilons = operands[0].epsilons
     contents = operands[primitive.contents]
     choosers = [v for v in operands if not any(v is c for c in contents)]
@@ -132,7 +141,7 @@ def _with_epsilons_settled(
     walk: Walk, eqn: core.JaxprEqn, k: int, primitive: Primitive, value: Value
 ) -> Value:
     """An operand whose small constants are now known to be epsilons, or not."""
-    if not value.epsilons or primitive.degree in (keep, cast):
+    if not value.epsilons or primitive.degree in SAME_VALUE:
         return value
     guarded = primitive.guards(eqn, k)
     for epsilon in value.epsilons:

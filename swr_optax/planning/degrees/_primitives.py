@@ -187,7 +187,7 @@ PRIMITIVES: dict[str, Primitive] = {
     "real": _elementwise(_rules.keep, computed(np.real, True)),
     "imag": _elementwise(_rules.keep, computed(np.imag, True)),
     "conj": _elementwise(_rules.keep, computed(np.conj, True)),
-    "reduce_precision": _elementwise(_rules.keep),
+    "reduce_precision": _elementwise(_rules.reduce_precision),
     "convert_element_type": _elementwise(
         _rules.cast, _numbers.cast, positive=_as_contents
     ),

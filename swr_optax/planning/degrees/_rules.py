@@ -33,6 +33,9 @@ Rule: TypeAlias = Callable[[Walk, core.JaxprEqn, Sequence[Value]], Degree | Valu
 LARGEST_EPSILON = 1.001e-3
 """Numbers up to this size are numerical epsilons if a root or a division is next."""
 
+FEWEST_DIGITS = 7
+"""Of bfloat16, behind the point: what keeps fewer is no type to compute in."""
+
 TYPICAL_VALUE = 0.01
 """For the worked number in a report of what an epsilon does."""
 
@@ -71,10 +74,30 @@ def cast(walk: Walk, eqn: core.JaxprEqn, operands: Sequence[Value]) -> Degree:
     """
     dtype = eqn.params["new_dtype"]
     if jnp.issubdtype(dtype, jnp.inexact):
-        return operands[0].degree
+        return _rounded(walk, eqn, operands[0], jnp.finfo(dtype).nmant)
     if jnp.issubdtype(dtype, jnp.bool_):
         return walk.zero
     return nonlinear(walk, eqn, operands)
+
+
+def reduce_precision(
+    walk: Walk, eqn: core.JaxprEqn, operands: Sequence[Value]
+) -> Degree:
+    """Passes through, but for rounding."""
+    return _rounded(walk, eqn, operands[0], eqn.params["mantissa_bits"])
+
+
+def _rounded(walk: Walk, eqn: core.JaxprEqn, value: Value, digits: int) -> Degree:
+    """Types of eight bits and fewer round so much that a plan must say it."""
+    if digits < FEWEST_DIGITS:
+        walk.require(
+            value.degree,
+            f"{walk.name(value)} keeps {digits} binary digits in"
+            f" {eqn.primitive.name!r}: exact up to a share of about"
+            f" {2.0 ** -(digits + 1):.2g} of each entry, within the type's range",
+            "approximate",
+        )
+    return value.degree
 
 
 def nonlinear(walk: Walk, eqn: core.JaxprEqn, operands: Sequence[Value]) -> Degree:
@@ -115,7 +138,9 @@ def quotient(walk: Walk, eqn: core.JaxprEqn, operands: Sequence[Value]) -> Degre
 
 
 def solution(walk: Walk, eqn: core.JaxprEqn, operands: Sequence[Value]) -> Degree:
-    """Of a x = b: the degree of b less that of a."""
+    """Of a x = b: the degree of b less that of a, unless a's diagonal is taken as 1."""
+    if eqn.params["unit_diagonal"]:
+        nonlinear(walk, eqn, operands[:1])
     return _multiply(walk, eqn, operands[::-1], -1)
 
 

@@ -105,8 +105,8 @@ def check_units(units: Units, leaves: Sequence[Leaf], name: str) -> None:
         ValueError: if not.
     """
     sides = {
-        "incoming": (units.incoming, ("weight", "shift", "frozen")),
-        "outgoing": (units.outgoing, ("weight", "shift", "frozen")),
+        "incoming": (units.incoming, ("weight", "shift", "unused")),
+        "outgoing": (units.outgoing, ("weight", "shift", "unused")),
         "statistics": (units.statistics, ("statistic",)),
     }
     for side, (places, roles) in sides.items():

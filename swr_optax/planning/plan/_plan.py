@@ -45,9 +45,10 @@ class RescalingPlan:
         left_alone: a sentence for each parameter that influences an output and
             is never scaled: its name and the reason.
         units: the layers of hidden units, in network order, as far as they can be
-            followed: none in a ``while``, a branch or a ``shard_map``, in front of
-            a grouped convolution of one network, or with weights that are tied
-            across a nonlinearity.
+            followed: none in a ``while``, a branch or a ``shard_map``, in a loop
+            that picks its layers by number, in front of a grouped convolution of
+            one network, with weights that are tied across a nonlinearity, or with
+            parameters that are excluded.
             Layers of a stack and members of an ensemble have units of their own,
             unless these meet.  A plan that was written by hand has none.
     """

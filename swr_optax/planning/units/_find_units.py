@@ -21,6 +21,7 @@ from swr_optax.planning.units._spots import (
     whole_axis,
 )
 from swr_optax.planning.units._uses import Uses
+from swr_optax.planning.units._zeros import Zeros
 
 LAYOUT = frozenset(["convert_element_type", "pad", "reshape", "squeeze", "transpose"])
 """What changes no number of a value, but for rounding and padding."""
@@ -96,7 +97,9 @@ def find_units(
         try:
             group = Group(network, start)
             seen |= group.parents.keys()
-            found += _found(group, rows)
+            found += [
+                each for each in _found(group, rows) if not _is_frozen(each, leaves)
+            ]
         except Parted as cut:  # As where one product makes the gates of all units.
             spots = parts(start.spot, cut)
             pending = [start._replace(spot=spot) for spot in spots] + pending
@@ -107,7 +110,7 @@ def find_units(
 
 def _outputs(leaf: Leaf) -> list[int]:
     """The axes of a weight along which its outputs lie."""
-    if leaf.role not in ("weight", "frozen") or not leaf.input_axes:
+    if not leaf.input_axes:
         return []
     return [axis for axis in leaf.output_axes if leaf.shape[axis] > 1]
 
@@ -131,6 +134,12 @@ def _is_taken_apart(network: Uses, start: Node) -> bool:
     return True
 
 
+def _is_frozen(found: FoundUnits, leaves: Sequence[Leaf]) -> bool:
+    """Whether one of the leaves that hold the units must stay as it is."""
+    places = (*found.units.incoming, *found.units.outgoing)
+    return any(leaves[place.leaf].role == "frozen" for place in places)
+
+
 def _found(group: Group, rows: Sequence[int | slice]) -> list[FoundUnits]:
     """What was found, if these are hidden units; of an ensemble, those of each member.
 
@@ -138,14 +147,19 @@ def _found(group: Group, rows: Sequence[int | slice]) -> list[FoundUnits]:
         Mixed: if they are not.
     """
     network = group.network
-    made = group.ancestors(n for n in group.parents if network.is_data(n.number))
     contracted = group.products()
     products = [pair for pair in contracted if group.has_leaf(pair[1])]
-    summed = group.ancestors(other for _, other in products)
+    weights = [other for _, other in products]
+    summed = group.ancestors(weights)
+    made = group.ancestors(
+        n for n in group.parents if network.is_data(n.number) and n not in summed
+    )
     read = dict.fromkeys(node for node, _ in products)
     reads = [node for node in read if group.is_behind_nonlinearity(node)]
-    mixed = group.meet() or len(products) < len(contracted)
-    mixed |= any(not made.isdisjoint(group.ancestors([n])) for n in group.sums)
+    met = [*group.meetings(), *((node,) for node in group.sums)]
+    mixed = any(not made.isdisjoint(group.ancestors(nodes)) for nodes in met)
+    mixed |= len(products) < len(contracted)
+    mixed |= not Zeros(group, weights).hold(weights)
     sides: dict[str, list[Node]] = {"incoming": [], "outgoing": [], "statistics": []}
     for node in group.parents:
         place = network.leaves.get(node.number)

@@ -206,7 +206,7 @@ class Group:
         eqn, name = step.eqn, step.eqn.primitive.name
         if not step.results:
             return  # Prints and the like.
-        if name in OPAQUE:
+        if name in OPAQUE or self._picks_layer(node, step):
             raise Mixed
         if node.number in self.network.stacks:
             taken = layers_taken(eqn)
@@ -235,6 +235,18 @@ class Group:
         for result, there in zip(step.results, reached, strict=True):
             if there is not None:
                 self._note_in(result, there, rounds)
+
+    def _picks_layer(self, node: Node, step: Step) -> bool:
+        """Whether each round of a loop takes another layer out of a stack."""
+        loops = self.network.program.loops
+        return (
+            step.eqn.primitive.name in ("dynamic_slice", "gather")
+            and len(loops[step.results[0]]) > len(loops[node.number])
+            and any(
+                each.number in self.network.whole_stacks
+                for each in self.ancestors([node])
+            )
+        )
 
     def _come_from(self, node: Node) -> None:
         """Follows the slices back to where they come from."""
@@ -303,21 +315,29 @@ class Group:
 
     def products(self) -> list[tuple[Node, Node]]:
         """Places in the data that are summed over with others, and those others."""
-        is_data = self.network.is_data
-        pairs = [
-            (node, other) if is_data(node.number) else (other, node)
-            for node, other, *_ in self.contractions
-            if is_data(node.number) != is_data(other.number)
-        ]
+        pairs = []
+        for node, other, *_ in self.contractions:
+            data, also = self._are_data(node, other)
+            if data != also:
+                pairs.append((node, other) if data else (other, node))
         return list(dict.fromkeys(pairs))
 
-    def meet(self) -> bool:
-        """Whether the units meet in a product of data."""
-        is_data = self.network.is_data
-        return any(
-            is_data(node.number) and is_data(other.number)
-            for node, other, *_ in self.contractions
-        )
+    def meetings(self) -> list[tuple[Node, Node]]:
+        """Places that are summed over together, both in data or both in parameters."""
+        pairs = []
+        for node, other, *_ in self.contractions:
+            data, also = self._are_data(node, other)
+            if data == also:
+                pairs.append((node, other))
+        return pairs
+
+    def _are_data(self, node: Node, other: Node) -> tuple[bool, bool]:
+        """Which of two places are in data; weights that data chose among are not."""
+        network, numbers = self.network, (node.number, other.number)
+        data, also = map(network.is_data, numbers)
+        if data and also:
+            data, also = (number in network.made_of_data for number in numbers)
+        return data, also
 
     def ancestors(self, nodes: Iterable[Node]) -> set[Node]:
         """These places and all that their slices come from."""

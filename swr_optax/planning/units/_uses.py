@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from jax.extend import core
 
-from swr_optax.planning.degrees import IDENTITIES, shape_of
+from swr_optax.planning.degrees import IDENTITIES, PRIMITIVES, UNKNOWN, shape_of
 from swr_optax.planning.units._program import Link, Program, Step
 
 WHOLE = IDENTITIES | {"convert_element_type"}
@@ -30,7 +30,9 @@ class Uses:
         leaves: the place of each leaf, by the number of its value.
         parameters: how many leaves are parameters.
         inputs: the values that are given beside the leaves.
-        data: the values that depend on these.
+        data: the values that depend on these; random numbers do not depend on a key
+            that is given, unless all outputs are made of them.
+        made_of_data: those that are made of these, and not only chosen by them.
         uses: for each value the equations and links that take it, each with the
             place among its operands.
         made: for each value the equation or link that makes it, with the place
@@ -42,6 +44,7 @@ class Uses:
         stacks: the values that hold the layers of a stack, if nothing takes them but
             scans and what takes out single layers.
         layered: the scans with layers.
+        whole_stacks: the leaves that are stacks, taken apart or not.
     """
 
     def __init__(
@@ -57,7 +60,6 @@ class Uses:
         }
         self.parameters = parameters
         self.inputs = frozenset(program.inputs[len(rows) :])
-        self.data = set(self.inputs)
         self.uses: dict[int, list[tuple[Step | Link, int]]] = {}
         self.made: dict[int, tuple[Step | Link, int]] = {}
         self.visible = program.visible()
@@ -88,18 +90,20 @@ class Uses:
                     self.uses.setdefault(operand, []).append((step, k))
             for k, result in enumerate(step.results):
                 self.made[result] = step, k
-        known = -1
-        while known < len(self.data):  # What a round returns goes into the next.
-            known = len(self.data)
-            for step in steps:
-                numbers = [n for n in step.operands if isinstance(n, int)]
-                if any(self.source(number) in self.data for number in numbers):
-                    self.data.update(step.results)
+        for noise in (False, True):
+            self.data = self._reached(steps, noise)
+            self.made_of_data = self._reached(steps, noise, only_contents=True)
+            if any(self.source(output) in self.data for output in self.outputs):
+                break
 
+        self.whole_stacks = {
+            number
+            for number, row in zip(program.inputs, rows, strict=False)
+            if isinstance(row, slice)
+        }
         self.stacks: set[int] = set()
-        for number, row in zip(program.inputs, rows, strict=False):
-            if isinstance(row, slice):
-                self.stacks |= self._only_taken_apart(number)
+        for number in self.whole_stacks:
+            self.stacks |= self._only_taken_apart(number)
         self.layered = {
             link.loop
             for link in program.links
@@ -113,6 +117,28 @@ class Uses:
             for number in link.results
             if link.moved > 0 and link.loop in self.layered and self._is_update(number)
         }
+
+    def _reached(
+        self, steps: Sequence[Step | Link], noise: bool, only_contents: bool = False
+    ) -> set[int]:
+        """The values that the inputs go into, or only those that they are in."""
+        reached = set(self.inputs)
+        known = -1
+        while known < len(reached):  # What a round returns goes into the next.
+            known = len(reached)
+            for step in steps:
+                operands = step.operands
+                if isinstance(step, Step):
+                    primitive = PRIMITIVES.get(step.eqn.primitive.name, UNKNOWN)
+                    if primitive.noise and not noise:
+                        continue
+                    operands = (
+                        operands[primitive.contents] if only_contents else operands
+                    )
+                numbers = [n for n in operands if isinstance(n, int)]
+                if any(self.source(number) in reached for number in numbers):
+                    reached.update(step.results)
+        return reached
 
     def is_stack(self, number: int) -> bool:
         """Whether a value holds the layers of a stack."""

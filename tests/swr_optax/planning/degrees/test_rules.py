@@ -193,6 +193,9 @@ CASES = {
 }
 
 MORE_CASES = {
+    "unit triangular": lambda a, b: lax.linalg.triangular_solve(
+        jnp.tril(a @ a.T), b, left_side=True, lower=True, unit_diagonal=True
+    ),
     "relu": lambda a, b: jax.nn.relu(a) * b,
     "leaky relu": lambda a, b: jax.nn.leaky_relu(a @ b.T),
     "masked with -inf": lambda a, b: jnp.where(a > 0, a @ b.T @ a, -jnp.inf).max(),
@@ -329,6 +332,27 @@ def test_a_small_constant_is_an_approximation():
     assert [r.kind for r in walk.requirements] == ["approximate"]
     assert "meets the constant 1e-06 in 'add'" in walk.requirements[0].words
     np.testing.assert_array_equal(values[0].degree, [1, -1])
+
+
+@pytest.mark.parametrize(
+    ("cast", "digits"),
+    [
+        (lambda a: a.astype(jnp.float16), None),
+        (lambda a: a.astype(jnp.bfloat16), None),
+        (lambda a: a.astype(jnp.float8_e4m3fn), 3),
+        (lambda a: a.astype(jnp.float8_e5m2), 2),
+        (lambda a: a.astype(jnp.float4_e2m1fn), 1),
+        (lambda a: lax.reduce_precision(a, 5, 4), 4),
+        (lambda a: lax.reduce_precision(a, 8, 7), None),
+        (lambda a: (a / jnp.abs(a).max()).astype(jnp.float8_e4m3fn), None),
+    ],
+)
+def test_few_digits_are_an_approximation(cast, digits):
+    walk, values, _ = walk_of(lambda a, b: cast(a).astype(jnp.float64) * b)
+    assert [r.kind for r in walk.requirements] == ["approximate"] * (digits is not None)
+    for requirement in walk.requirements:
+        assert f"a keeps {digits} binary digits in" in requirement.words
+    assert values[0].degree[1] == 1
 
 
 def test_roles_come_from_how_leaves_first_meet_the_data():

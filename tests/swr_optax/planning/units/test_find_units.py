@@ -256,6 +256,94 @@ def test_noise_is_no_nonlinearity():
     assert swr_optax.plan_rescaling(fn, SQUARE, X, jax.random.key(0)).units == ()
 
 
+HEADS = {"w1": jnp.ones((4, 6)), "w2": jnp.ones((3, 6, 2)), "deviation": jnp.ones(6)}
+
+
+@pytest.mark.parametrize(
+    ("given", "head"),
+    [
+        (jnp.int32(1), lambda p, task: p["w2"][task]),
+        (jnp.array([1, 0, 2, 1, 1]), lambda p, tasks: p["w2"][tasks]),
+        (jnp.bool_(True), lambda p, old: jnp.where(old, p["w2"][0], p["w2"][1])),
+        (
+            jax.random.key(0),
+            lambda p, key: (
+                p["w2"][0] + p["deviation"][:, None] * jax.random.normal(key, (6, 2))
+            ),
+        ),
+    ],
+)
+def test_what_is_given_may_choose_the_weights_behind_units(given, head):
+    """Heads of tasks, one for each example, and noise by a key."""
+
+    def fn(params, x, given):
+        hidden, weight = jax.nn.relu(x @ params["w1"]), head(params, given)
+        return jnp.einsum(
+            "bi,...io->bo" if weight.ndim == 2 else "bi,bio->bo", hidden, weight
+        )
+
+    plan = swr_optax.plan_rescaling(fn, HEADS, X, given)
+    (units,) = plan.units
+    assert units.count == 6
+    assert not units.mixed
+    assert [plan.leaves[place.leaf].name for place in units.incoming] == ["w1"]
+    assert "w2" in {plan.leaves[place.leaf].path for place in units.outgoing}
+    order = np.random.default_rng(0).permutation(6)
+    params = jax.tree.map(lambda p: p + jnp.arange(p.size).reshape(p.shape), HEADS)
+    turned, _ = permuted(params, None, plan, units, order)
+    if not jnp.issubdtype(given.dtype, jax.dtypes.prng_key):  # Its draws do not turn.
+        np.testing.assert_allclose(
+            fn(turned, X, given), fn(params, X, given), rtol=1e-5
+        )
+
+
+def test_a_generator_has_units_though_all_its_data_are_noise():
+    def fn(params, key):
+        return jax.nn.relu(jax.random.normal(key, (5, 4)) @ params["w1"]) @ params["w2"]
+
+    (units,) = swr_optax.plan_rescaling(fn, SQUARE, jax.random.key(0)).units
+    assert units.count == 4
+
+
+@pytest.mark.parametrize("frozen", ["w1", "b", "w2"])
+def test_what_is_excluded_belongs_to_no_unit(frozen):
+    """It must stay as it is, and so no part of a unit may be reset without it."""
+
+    def fn(params, x):
+        hidden = jax.nn.relu(x @ params["w1"] + params["b"])
+        return jnp.tanh(hidden @ params["w2"]) @ params["w3"]
+
+    params = {**SQUARE, "b": jnp.ones(4), "w3": jnp.ones((4, 2))}
+    plan = swr_optax.plan_rescaling(fn, params, X, exclude=lambda path: path == frozen)
+    assert listed(plan) == ([] if frozen == "w2" else [(4, {"w2 1"}, {"w3 0"})])
+
+
+def test_layers_that_a_loop_picks_by_number_have_no_units():
+    """One would hold the same entries of all layers."""
+
+    def fn(params, x):
+        h = jax.nn.relu(x @ params["w1"])
+        pick = lambda i, h: jax.nn.relu(h @ params["stack"][i])  # noqa: E731
+        return jax.lax.fori_loop(0, 3, pick, h) @ params["w2"]
+
+    params = {**SQUARE, "stack": jnp.ones((3, 4, 4))}
+    plan = swr_optax.plan_rescaling(fn, params, X)
+    assert len(plan.layers) == 5
+    assert plan.units == ()
+
+
+@pytest.mark.parametrize("gain", [jnp.exp, jax.nn.softmax, jax.nn.sigmoid])
+def test_a_gain_that_only_a_function_is_used_of_is_part_of_units(gain):
+    def fn(params, x):
+        return jax.nn.relu(x @ params["w1"]) * gain(params["gain"]) @ params["w2"]
+
+    plan = swr_optax.plan_rescaling(fn, {**SQUARE, "gain": jnp.ones(4)}, X)
+    (leaf,) = [leaf for leaf in plan.leaves if leaf.name == "gain"]
+    assert leaf.role == "unused"
+    assert listed(plan) == [(4, {"w1 1", "gain 0"}, {"w2 0"})]
+    assert swr_optax.RescalingPlan.from_json(plan.to_json()).units == plan.units
+
+
 def branches(params, x):
     left, right = jax.nn.relu(x @ params["a"]), jnp.tanh(x @ params["b"])
     return jnp.concatenate([left, right], axis=1) @ params["w"]
