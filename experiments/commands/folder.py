@@ -26,6 +26,8 @@ except ImportError:  # Not every system has it.
 
 UNLOCKED = "has no locks here: see to it that no other process writes to it"
 
+OTHERWISE = "choose another --out, or replace it with --restart"
+
 
 @contextlib.contextmanager
 def alone_in(out: Path) -> Iterator[None]:
@@ -95,21 +97,35 @@ def finished_rows(out: Path, identity: str) -> pd.DataFrame | None:
     Args:
         out: the folder.
         identity: the configuration, as ``config.json`` has it.
+
+    Raises:
+        UserError: if it has another one, which may be the work of hours.
     """
-    if (out / "checkpoint").exists():
-        return None  # It is running, whatever was there before.
-    try:
-        run = read_run(out)
-    except UserError:
+    run = _run_in(out)
+    if run is None:
         return None
     changes = changed(run.config, identity)
     if changes:
-        print(f"the run in {out} will be replaced ({changes})", file=sys.stderr)
-        return None
+        raise UserError(f"{out} has another run ({changes}): {OTHERWISE}")
     if not _is_whole(run):
         return None
     print(f"{out} has this run already: --restart runs it again", file=sys.stderr)
     return run.metrics
+
+
+def has_another(out: Path, identity: str) -> bool:
+    """Whether a folder has a run of another configuration, which is not running."""
+    run = _run_in(out)
+    return run is not None and bool(changed(run.config, identity))
+
+
+def _run_in(out: Path) -> Run | None:
+    if (out / "checkpoint").exists():
+        return None  # It is running, whatever was there before.
+    try:
+        return read_run(out)
+    except UserError:
+        return None
 
 
 def changed(there: Mapping[str, Any], identity: str) -> str:

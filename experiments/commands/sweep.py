@@ -24,7 +24,7 @@ from experiments.agents.agent_loop import run_jobs as run_agent_jobs
 from experiments.agents.config import AgentConfig
 from experiments.agents.records import LevelRecord
 from experiments.commands import agents, stages, streams
-from experiments.commands.folder import alone_in, changed
+from experiments.commands.folder import OTHERWISE, alone_in, changed, has_another
 from experiments.commands.progress import Progress
 from experiments.commands.tensorboard import event_writer
 from experiments.data import Dataset
@@ -136,6 +136,8 @@ def run(
             coefficients={} if coefficient is None else {method: coefficient},
             learning_rates={method: rate},
         )
+        # It is this sweep's, whatever an earlier one left there.
+        restart |= has_another(out / "best", chosen.to_json())
         if isinstance(chosen, AgentConfig):
             agents.run(chosen, out / "best", tensorboard, engine, restart)
         else:
@@ -151,18 +153,21 @@ def _identity(config: Config | AgentConfig, points: Sequence[Point]) -> str:
 
 
 def finished_scores(out: Path, identity: str) -> np.ndarray | None:
-    """Scores of a sweep that a folder has already, which is said; else None."""
+    """Scores of a sweep that a folder has already, which is said; else None.
+
+    Raises:
+        UserError: if it has another one.
+    """
     if (out / "checkpoint").exists():
         return None
     try:
         there = json.loads((out / "sweep.json").read_text(encoding="utf-8"))
         changes = changed(there["run"], identity)
-        if changes:
-            print(f"the sweep in {out} will be replaced ({changes})", file=sys.stderr)
-            return None
         scores = np.array(there["scores"], float)
     except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError):
         return None
+    if changes:
+        raise UserError(f"{out} has another sweep ({changes}): {OTHERWISE}")
     print(f"{out} has this sweep already: --restart runs it again", file=sys.stderr)
     return scores
 

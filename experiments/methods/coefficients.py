@@ -87,7 +87,7 @@ STREAM_COEFFICIENTS: dict[str, Coefficient] = {
     "spectral": 1e-2,
     "weight_clipping": 2.0,
 }
-"""On streams: the best of a sweep on the digits' random labels, on seeds of its own."""
+"""On streams: chosen by sweeps on the digits' random labels, on seeds of their own."""
 
 # Digits, which the paper does not have, are to it what MNIST is.
 _LIKE: dict[tuple[str, str], tuple[str, str]] = {("digits", "mlp"): ("mnist", "mlp")}

@@ -307,9 +307,16 @@ def test_what_is_finished_is_shown_and_not_run_again(
     assert main([*words, "--restart"]) == 0
     assert " already: " not in capsys.readouterr().err
     assert all(path.stat().st_mtime_ns > written for path, written in files.items())
-    assert main([*words, "--learning-rate", "1e-4"]) == 0
+    files = {path: path.stat().st_mtime_ns for path in files}
+    other = [*words, "--learning-rate", "1e-4"]
+    assert main(other) == 2  # It may be the work of hours.
     told = capsys.readouterr().err
-    assert "out will be replaced (learning_rate 0.001 → 0.0001" in told
+    assert "out has another " in told
+    assert "(learning_rate 0.001 → 0.0001" in told
+    assert told.endswith("): choose another --out, or replace it with --restart\n")
+    assert {path: path.stat().st_mtime_ns for path in files} == files
+    assert main([*other, "--restart"]) == 0
+    assert all(path.stat().st_mtime_ns > written for path, written in files.items())
     assert not list(tmp_path.rglob("checkpoint"))
     assert not list(tmp_path.rglob(".*"))
 

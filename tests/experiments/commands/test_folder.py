@@ -12,7 +12,7 @@ import sys
 import pytest
 
 from experiments.commands import folder
-from experiments.commands.folder import alone_in, finished_rows
+from experiments.commands.folder import alone_in, finished_rows, has_another
 from experiments.errors import UserError
 
 HOLD = """
@@ -125,14 +125,21 @@ def test_one_that_has_begun_again_is_not_finished(write_folder, tmp_path):
     assert finished_rows(out, (out / "config.json").read_text()) is None
 
 
-def test_another_is_replaced_and_named(write_folder, tmp_path, capsys):
+def test_another_is_refused_and_named(write_folder, tmp_path):
+    """It may be the work of hours."""
     out = write_folder(tmp_path / "run")
     config = json.loads((out / "config.json").read_text())
     config["epochs"], config["versions"]["jax"] = 9, "1.0"
-    assert finished_rows(out, json.dumps(config)) is None
-    assert capsys.readouterr().err == (
-        f"the run in {out} will be replaced (epochs 4 → 9, versions.jax 0.0.0-test →"
-        " 1.0)\n"
+    words = (
+        f"{out} has another run (epochs 4 → 9, versions.jax 0.0.0-test → 1.0):"
+        " choose another --out, or replace it with --restart"
     )
+    with pytest.raises(UserError, match=f"^{re.escape(words)}$"):
+        finished_rows(out, json.dumps(config))
+    assert has_another(out, json.dumps(config))
+    assert not has_another(out, (out / "config.json").read_text())
+    (out / "checkpoint").mkdir()  # Now it is that which is running.
+    assert finished_rows(out, json.dumps(config)) is None
+    assert not has_another(out, json.dumps(config))
     shutil.rmtree(out)
     assert finished_rows(out, "{}") is None

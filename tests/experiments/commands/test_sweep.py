@@ -194,6 +194,9 @@ def test_a_missing_package_is_noticed_before_the_sweep(tmp_path, monkeypatch):
 def test_stopped_in_the_best_run_it_does_not_compare_again(tmp_path, monkeypatch):
     config = dataclasses.replace(CONFIG, epochs=1, seeds=1)
     real = stages.run
+    # What an earlier sweep found is in the way of no other.
+    earlier = dataclasses.replace(config, coefficients={"swr": 0.5})
+    real(earlier, tmp_path / "out" / "best", None, tensorboard=False)
 
     def stopped(*_):
         raise KeyboardInterrupt
@@ -207,6 +210,8 @@ def test_stopped_in_the_best_run_it_does_not_compare_again(tmp_path, monkeypatch
     # Seconds and all: these are the numbers of the first time.
     assert rows(tmp_path / "out" / "sweep.csv") == first
     assert (tmp_path / "out" / "best" / "metrics.csv").is_file()
+    found = json.loads((tmp_path / "out" / "best" / "config.json").read_text())
+    assert found["coefficients"]["swr"] in GRID
 
 
 STREAM = Config(
