@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from types import FrameType
 
 SIGNALS = tuple(
@@ -20,6 +21,9 @@ SIGNALS = tuple(
     for name in ("SIGINT", "SIGTERM", "SIGHUP")
     if hasattr(signal, name)  # Not every system has all of them.
 )
+
+SECONDS_OF_ONE = 1.0
+"""``timeout``, for one, signals a process and then its group: that is one signal."""
 
 
 class Stopped(BaseException):
@@ -43,6 +47,7 @@ class _Noted:
     """What signals have said to this process."""
 
     number: int | None = None
+    at: float = 0.0
     listening: bool = False
     saving_first: bool = False
 
@@ -129,9 +134,11 @@ def _listen() -> None:
 def _note(number: int, frame: FrameType | None) -> None:
     del frame
     if _Noted.number is not None:
+        if time.monotonic() < _Noted.at + SECONDS_OF_ONE:
+            return
         _say("stopped at once")
         os._exit(Stopped(number).status)
-    _Noted.number = number
+    _Noted.number, _Noted.at = number, time.monotonic()
     if not _Noted.saving_first:
         raise Stopped(number)
     _say("stopping as soon as what is done is saved; again, and it stops at once")

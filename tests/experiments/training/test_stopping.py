@@ -129,10 +129,13 @@ def test_the_word_of_a_signal_counts_more_than_a_terminal_that_is_gone():
 
 def test_a_second_signal_ends_the_process():
     code = (
-        "import signal; from experiments.training import stopping as s\n"
+        "import signal, time; from experiments.training import stopping as s\n"
         "with s.stopped_by_signals(), s.saving_first():\n"
         "    for _ in range(3): signal.raise_signal(signal.SIGTERM)\n"
-        "    print('still here')"
+        "    print('saving', flush=True)  # They came as one.\n"
+        "    time.sleep(1.1)\n"
+        "    signal.raise_signal(signal.SIGTERM)\n"
+        "    print('still here', flush=True)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -142,7 +145,7 @@ def test_a_second_signal_ends_the_process():
         check=False,
     )
     assert done.returncode == 143
-    assert done.stdout == ""
+    assert done.stdout == "saving\n"
     assert done.stderr.splitlines()[-1] == "swr-experiments: stopped at once"
 
 
