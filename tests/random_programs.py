@@ -439,6 +439,23 @@ def op(
 
 
 NUMBERS = "«0.0|0.5|1.0|2.0|-1.0|3.0|0.3|0.01|1e-3|1e-5|1e-8»"
+GUARDED = "«{}»".format(
+    "|".join(
+        guard.replace("size", size)
+        for guard in (
+            *("jnp.where(size == 0, 1.0, size)", "jnp.where(size != 0, size, 2.0)"),
+            *("jnp.where(size > 0, size, 1.0)", "jnp.where(size <= 0, 1.0, size)"),
+            *("jnp.where(size < 0, size, 1.0)", "jnp.where(size > 1, size, 1.0)"),
+            "jnp.where(jnp.isfinite(size) & (size != 0), size, 1.0)",
+        )
+        for size in (
+            *("jnp.linalg.norm({1}, axis=0)", "jnp.abs({1}).max(0)"),
+            *("({1} * {1}).sum(0)", "{1}.sum(0)", "jnp.linalg.norm({0})"),
+        )
+    )
+)
+"""Something of a size, with a number in its place if it is zero, or another one."""
+
 EPSILON = "«0.0|0.0|1e-12|1e-6|1e-5|1e-3|1e-2»"
 
 OPERATIONS: tuple[Operation, ...] = (
@@ -467,6 +484,9 @@ OPERATIONS: tuple[Operation, ...] = (
         rows=True,
     ),
     op("{0} @ ({1} / jnp.sqrt(jnp.square({1}).sum()))", "BF FF:p", "BF", rows=True),
+    # Divided by a number that something guards, if it is one that is never there.
+    op(f"{{0}} @ ({{1}} / {GUARDED})", "BF FF:p", "BF", 2),
+    op(f"{{0}} * {GUARDED}", "BF FF:p", "BF", 0.5),
     op("conv({0}, {1})", "BKF 3FF:p", "BKF", 1),
     op("conv({0}, {1}, 2)", "BKF 3HF:p", "BKF", 1),
     op("conv({0}, {1}, 2, 'OIW')", "BKF FH3:p", "BKF", 1),
