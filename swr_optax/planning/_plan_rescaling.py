@@ -368,7 +368,7 @@ def _unmet(walk: Walk, exponents: np.ndarray) -> tuple[str, ...]:
 
 
 def _approximations(walk: Walk, exponents: np.ndarray) -> tuple[str, ...]:
-    """Where a numerical epsilon meets a value that is rescaled."""
+    """Where a rule for a value that is rescaled is not quite exact."""
     return tuple(
         dict.fromkeys(
             requirement.words

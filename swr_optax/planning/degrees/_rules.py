@@ -138,7 +138,7 @@ def quotient(walk: Walk, eqn: core.JaxprEqn, operands: Sequence[Value]) -> Degre
 
 
 def solution(walk: Walk, eqn: core.JaxprEqn, operands: Sequence[Value]) -> Degree:
-    """Of a x = b: the degree of b less that of a, unless a's diagonal is taken as 1."""
+    """Of a x = b: that of b less that of a, which a unit diagonal pins."""
     if eqn.params["unit_diagonal"]:
         nonlinear(walk, eqn, operands[:1])
     return _multiply(walk, eqn, operands[::-1], -1)

@@ -41,7 +41,8 @@ class RescalingPlan:
         unmet: what the priority leaves unmet, in words, and which leaves are
             left alone for want of a rule; empty if rescaling preserves the
             network's function up to the outputs' constants and scales it all.
-        approximations: where numerical epsilons make that approximate.
+        approximations: where numerical epsilons, guards of norms or short types make
+            that approximate.
         left_alone: a sentence for each parameter that influences an output and
             is never scaled: its name and the reason.
         units: the layers of hidden units, in network order, as far as they can be
