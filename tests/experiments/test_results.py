@@ -110,8 +110,15 @@ SENTENCES = {
             lambda: [gap("test"), gap("paper")],
         ),
         (
-            r"L2 gains ([.\d]+) when its λ is halved",
-            lambda: [np.subtract(*of("single-task-cifar10", "test", "l2"))],
+            r"with the first seed L2 gains ([.\d]+) when its λ is halved",
+            lambda: [
+                np.subtract(
+                    *(
+                        measured(f"single-task-cifar10-l2{part}")["test"].item()
+                        for part in ("-half", "")
+                    )
+                )
+            ],
         ),
         (
             r"half of the images SWR has ([.\d]+), L2 ([.\d]+), S&P ([.\d]+) and plain",
@@ -125,9 +132,8 @@ SENTENCES = {
             lambda: [warm("vanilla"), from_scratch()],
         ),
         (
-            r"With λ tuned on held-out images, L2 has ([.\d]+) and SWR ([.\d]+) there,"
-            r" and ([.\d]+) and ([.\d]+) with a second seed",
-            lambda: [warm("l2", 1e-2), warm("swr", 2e-3), *tuned_again()],
+            r"With λ tuned on held-out images, L2 has ([.\d]+) and SWR ([.\d]+) there,",
+            lambda: [warm("l2", 1e-2), warm("swr", 2e-3)],
         ),
         (
             r"change, averages ([.\d]+), SWR ([.\d]+), L2 ([.\d]+), L2 Init",
@@ -244,8 +250,8 @@ SENTENCES = {
             ],
         ),
         (
-            r"tuned L2 has ([.\d]+) and tuned SWR ([.\d]+):",
-            lambda: tuned_again(),
+            r"seeds, with ([.\d]+) and ([.\d]+) where SWR has ([.\d]+) and ([.\d]+),",
+            lambda: np.transpose([tuned(0), tuned(1)]).ravel(),
         ),
         (
             r"standard error of a test accuracy \(([.\d]+)\)",
@@ -580,7 +586,11 @@ PARTS = {
         for part in ("", "-l2", "-l2-strong", "-l2-stronger", "-swr-weaker")
     ),
     "single-task-cifar10": tuple(
-        f"single-task-cifar10{part}" for part in ("", "-l2", "-l2-half")
+        f"single-task-cifar10{part}"
+        for part in (
+            *("", "-l2", "-l2-half"),
+            *("-seed-1-swr", "-seed-1-vanilla", "-seed-1-l2"),
+        )
     ),
     "single-task-decay-cifar10": tuple(
         f"single-task-decay-cifar10{part}"
@@ -588,7 +598,11 @@ PARTS = {
     ),
     "warm-start-cifar10": tuple(
         f"warm-start-cifar10{part}"
-        for part in ("", "-others", "-l2-tuned", "-swr-tuned")
+        for part in (
+            *("", "-others", "-seed-1-swr", "-seed-1-l2"),
+            *("-seed-1-vanilla", "-seed-1-shrink-and-perturb"),
+            *("-l2-tuned", "-swr-tuned", "-l2-tuned-1", "-swr-tuned-1"),
+        )
     ),
     "random-labels-mnist-long": tuple(
         f"random-labels-mnist-long{part}" for part in ("", "-seeds", "-others")
@@ -652,10 +666,11 @@ def warm(method, λ=None):
     return row_of("warm-start-cifar10", method, λ)["score"]
 
 
-def tuned_again():
-    """The same of L2 and SWR, each tuned, with a second seed."""
+def tuned(seed):
+    """The same of L2 and SWR, each tuned, with one of the two seeds."""
+    part = "-1" if seed else ""
     return [
-        measured(f"warm-start-cifar10-{method}-tuned-1")["score"].item()
+        measured(f"warm-start-cifar10-{method}-tuned{part}")["score"].item()
         for method in ("l2", "swr")
     ]
 
@@ -698,10 +713,17 @@ def epochs_of(name):
     return pd.read_csv(RESULTS / name / "metrics.csv.gz")
 
 
+def means_of(parts, method):
+    """Means over the seeds of a method by stage and epoch, in their order."""
+    rows = pd.concat(map(epochs_of, parts))
+    rows = rows[rows["method"] == method]
+    return rows.groupby(["stage", "epoch"]).mean(numeric_only=True)
+
+
 def curve(method):
-    """All epochs of a method on CIFAR-10."""
-    rows = epochs_of("single-task-cifar10")
-    return rows[rows["method"] == method].sort_values("epoch")
+    """All epochs of a method on CIFAR-10, with the paper's λ."""
+    parts = [p for p in PARTS["single-task-cifar10"] if not p.endswith("half")]
+    return means_of(parts, method).loc[1]
 
 
 def from_scratch():
@@ -711,9 +733,8 @@ def from_scratch():
 
 def warm_started(method, stage):
     """Test accuracy over the epochs of a phase on CIFAR-10, with the paper's λ."""
-    rows = pd.concat([epochs_of(part) for part in PARTS["warm-start-cifar10"][:2]])
-    rows = rows[(rows["method"] == method) & (rows["stage"] == stage)]
-    return rows.set_index("epoch")["test_accuracy"].sort_index().loc[1:]
+    parts = [p for p in PARTS["warm-start-cifar10"] if "tuned" not in p]
+    return means_of(parts, method).loc[stage, "test_accuracy"].loc[1:]
 
 
 def lost_behind_the_fall():
@@ -1010,6 +1031,24 @@ def test_who_is_above_plain_ppo_on_acrobot_is_what_the_guide_says():
         if set(letters[method]).isdisjoint(letters["vanilla"])
     }
     assert apart == {"l2", "swr_function"}
+
+
+@pytest.mark.parametrize("name", ["single-task-cifar10", "warm-start-cifar10"])
+def test_both_seeds_of_the_cnn_have_one_order(name):
+    """With the paper's λ for each; S&P has none in the single task."""
+    names = ("swr", "l2", "shrink_and_perturb", "vanilla")
+    parts = [p for p in PARTS[name] if "tuned" not in p and "half" not in p]
+    rows = pd.concat(map(epochs_of, parts))
+    assert set(rows["seed"]) == {0, 1}
+    last = rows[rows["stage"] == rows["stage"].max()].sort_values("epoch")
+    scores = last.groupby(["seed", "method"])["test_accuracy"].apply(
+        lambda found: found.tail(10).mean()
+    )
+    for seed in (0, 1):
+        order = list(scores[seed].sort_values(ascending=False).index)
+        assert order == [method for method in names if method in order]
+    if name == "warm-start-cifar10":
+        assert all(l2 > swr for l2, swr in (tuned(0), tuned(1)))
 
 
 def test_both_seeds_of_limited_access_have_one_order():
