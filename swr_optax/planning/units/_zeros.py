@@ -76,7 +76,7 @@ class Zeros:
             return step.eqn.params["y"] > 0 and all(self._zeros(node, operands))
         if name not in IF_ALL:
             return False
-        contents = operands[PRIMITIVES.get(name, UNKNOWN).contents]
+        contents = _contents(step)
         if _side_by_side(step.eqn, node):
             inside = {parent.number for parent in self.group.parents[node]}
             contents = tuple(
@@ -113,8 +113,14 @@ class Zeros:
         return (
             isinstance(step, Step)
             and step.eqn.primitive.name in IF_ALL
-            and self._is_nothing(step.operands[0])
+            and all(map(self._is_nothing, _contents(step)))
         )
+
+
+def _contents(step: Step) -> tuple[Operand, ...]:
+    """The operands whose entries go into the results."""
+    primitive = PRIMITIVES.get(step.eqn.primitive.name, UNKNOWN)
+    return step.operands[primitive.contents]
 
 
 def _side_by_side(eqn: core.JaxprEqn, node: Node) -> bool:

@@ -40,6 +40,9 @@ MIXED = {
     "one over one more": lambda o, _: 1 / (2 + o),
     "one more": lambda o, _: 1 + o,
     "a constant in places": lambda o, _: jnp.where(jnp.abs(o) > 0.1, o, 0.1),
+    "another leaf in places": lambda o, p: jnp.where(
+        jnp.abs(o) > 0.1, o, jnp.zeros(3) + p["last"]
+    ),
     "padded with ones": lambda o, _: jnp.pad(o, ((0, 0), (1, 1)), constant_values=1.0),
     "standardised": lambda o, _: (o - o.mean(0)) / o.std(0),
     "a part stays": lambda o, _: jnp.concatenate([o, jnp.ones((UNITS, 1))], 1),
@@ -57,6 +60,7 @@ def network(weight):
         "w": jax.random.normal(keys[0], (5, UNITS)),
         "o": jax.random.normal(keys[1], (UNITS, 3)),
         "more": jax.random.normal(keys[2], (UNITS, 3)),
+        "last": jnp.ones(3),
     }
     return fn, params
 
