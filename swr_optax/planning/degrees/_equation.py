@@ -60,8 +60,8 @@ def _result(
         for k, value in enumerate(operands)
     ]
     found = primitive.degree(walk, eqn, operands)
-    degree = found.degree if isinstance(found, Value) else found
-    epsilons = found.epsilons if isinstance(found, Value) else ()
+    found = found if isinstance(found, Value) else Value(found)
+    degree, epsilons, usual = found.degree, found.epsilons, found.usual
     if primitive.degree in SAME_VALUE:
         epsilons = operands[0].epsilons
     contents = operands[primitive.contents]
@@ -71,7 +71,6 @@ def _result(
         eqn, primitive.follow, list(zip(positions, contents, strict=True))
     )
     numbers = primitive.numbers(eqn, [value.numbers for value in contents])
-    usual = found.usual if isinstance(found, Value) else None
     if any(value.usual for value in contents):
         usual = primitive.numbers(eqn, [v.usual or v.numbers for v in contents])
     data = any(walk.is_data(value) for value in contents)

@@ -18,18 +18,19 @@ from swr_optax.planning.degrees._numbers import Fold, among, computed
 from swr_optax.planning.degrees._rules import Rule
 from swr_optax.planning.degrees._slices import Follow
 
-Sign = Callable[[core.JaxprEqn, Sequence[bool]], bool]
-"""Whether a result is positive, or zero, from whether the contents are."""
 
-
-def _any_sign(eqn: core.JaxprEqn, positive: Sequence[bool]) -> bool:
-    del eqn, positive
+def _never(eqn: core.JaxprEqn, about: object) -> bool:
+    del eqn, about
     return False
 
 
-def _positive(eqn: core.JaxprEqn, positive: Sequence[bool]) -> bool:
-    del eqn, positive
+def _always(eqn: core.JaxprEqn, about: object) -> bool:
+    del eqn, about
     return True
+
+
+Sign = Callable[[core.JaxprEqn, Sequence[bool]], bool]
+"""Whether a result is positive, or zero, from whether the contents are."""
 
 
 def _as_contents(eqn: core.JaxprEqn, positive: Sequence[bool]) -> bool:
@@ -48,16 +49,6 @@ def _product(eqn: core.JaxprEqn, positive: Sequence[bool]) -> bool:
 
 Guard = Callable[[core.JaxprEqn, int], bool]
 """Whether an operand of an equation is one that an epsilon keeps from zero."""
-
-
-def _never(eqn: core.JaxprEqn, operand: int) -> bool:
-    del eqn, operand
-    return False
-
-
-def _always(eqn: core.JaxprEqn, operand: int) -> bool:
-    del eqn, operand
-    return True
 
 
 def _denominator(eqn: core.JaxprEqn, operand: int) -> bool:
@@ -98,7 +89,7 @@ class Primitive(NamedTuple):
     separate: bool = False
     noise: bool = False
     guards: Guard = _never
-    positive: Sign = _any_sign
+    positive: Sign = _never
 
 
 def _rearrange(follow: Follow = _slices.mixed) -> Primitive:
@@ -112,7 +103,7 @@ def _elementwise(
     degree: Rule,
     numbers: Fold = _numbers.anything,
     guards: Guard = _never,
-    positive: Sign = _any_sign,
+    positive: Sign = _never,
 ) -> Primitive:
     return Primitive(
         degree, _slices.elementwise, numbers, guards=guards, positive=positive
@@ -167,9 +158,9 @@ PRIMITIVES: dict[str, Primitive] = {
     ),
     "triangular_solve": Primitive(_rules.solution),
     # Degree times an exponent.
-    "square": _elementwise(_rules.power(2), computed(np.square), positive=_positive),
+    "square": _elementwise(_rules.power(2), computed(np.square), positive=_always),
     "sqrt": _elementwise(
-        _rules.power(1 / 2), computed(np.sqrt), guards=_always, positive=_positive
+        _rules.power(1 / 2), computed(np.sqrt), guards=_always, positive=_always
     ),
     "rsqrt": _elementwise(
         _rules.power(-1 / 2), computed(lambda x: 1 / np.sqrt(x)), guards=_always
@@ -182,7 +173,7 @@ PRIMITIVES: dict[str, Primitive] = {
     "cholesky": Primitive(_rules.power(1 / 2)),
     "reduce_prod": _reduction(_rules.product_of_many, _numbers.anything),
     # Degree passes through, entry by entry.
-    "abs": _elementwise(_rules.keep, computed(np.abs, True, True), positive=_positive),
+    "abs": _elementwise(_rules.keep, computed(np.abs, True, True), positive=_always),
     "neg": _elementwise(_rules.keep, computed(np.negative, True, True)),
     "real": _elementwise(_rules.keep, computed(np.real, True)),
     "imag": _elementwise(_rules.keep, computed(np.imag, True)),

@@ -227,15 +227,23 @@ def agree_up_to_epsilon(
     name = eqn.primitive.name
     value = meet(walk, name, large)
     number = max(abs(float(n)) for n in small[0].numbers or ())
-    exact = walk.requirement(value.degree, must_agree(walk, name, value, small[0]))
-    approximate = walk.requirement(
-        value.degree,
+    words = (
         f"{walk.name(value)} meets the constant {number:.3g} in {name!r}: exact up to"
         f" a share of about {number:.3g} over the value, such as"
-        f" {number / TYPICAL_VALUE:.3g} where the value is {TYPICAL_VALUE:g}",
-        "approximate",
+        f" {number / TYPICAL_VALUE:.3g} where the value is {TYPICAL_VALUE:g}"
     )
-    return value._replace(epsilons=(*value.epsilons, Epsilon(approximate, exact)))
+    return _with_epsilon(walk, name, value, small[0], words)
+
+
+def _with_epsilon(
+    walk: Walk, name: str, value: Value, constant: Value, words: str
+) -> Value:
+    """A value in which a constant may be an epsilon, of which these words tell."""
+    epsilon = Epsilon(
+        walk.requirement(value.degree, words, "approximate"),
+        walk.requirement(value.degree, must_agree(walk, name, value, constant)),
+    )
+    return value._replace(epsilons=(*value.epsilons, epsilon))
 
 
 def _is_epsilon(value: Value) -> bool:
@@ -292,17 +300,13 @@ def select(walk: Walk, eqn: core.JaxprEqn, operands: Sequence[Value]) -> Value:
     varying = [walk.as_data(case) for case in usual if case.influences or case.data]
     varying = [case for case in varying if not case.scale_free]
     value = simplest(varying) if varying else found
+    name = eqn.primitive.name
     for guard in guards:
-        exact = must_agree(walk, eqn.primitive.name, value, guard)
-        approximate = (
-            f"{walk.name(guard)} stands for {walk.name(value)} in"
-            f" {eqn.primitive.name!r} where that is zero or not finite: exact elsewhere"
+        words = (
+            f"{walk.name(guard)} stands for {walk.name(value)} in {name!r} where that"
+            " is zero or not finite: exact elsewhere"
         )
-        epsilon = Epsilon(
-            walk.requirement(value.degree, approximate, "approximate"),
-            walk.requirement(value.degree, exact),
-        )
-        value = value._replace(epsilons=(*value.epsilons, epsilon))
+        value = _with_epsilon(walk, name, value, guard, words)
     return value
 
 

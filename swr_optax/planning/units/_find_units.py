@@ -82,10 +82,7 @@ def find_units(
                 spot = whole_axis(axis, leaf.shape[axis])
                 spot = spot if leaf.index is None else moved(spot, 1)
                 outputs.append(Node(number, spot, layer))
-            for node in outputs:
-                others = [other for other in outputs if other != node]
-                if all(_is_taken_apart(network, other) for other in others):
-                    starts.append((leaf.layer, node))
+            starts += [(leaf.layer, node) for node in _unit_axes(network, outputs)]
     found: list[FoundUnits] = []
     seen: set[Node] = set()
     pending = [start for _, start in sorted(starts, key=lambda pair: pair[0])]
@@ -113,6 +110,14 @@ def _outputs(leaf: Leaf) -> list[int]:
     if not leaf.input_axes:
         return []
     return [axis for axis in leaf.output_axes if leaf.shape[axis] > 1]
+
+
+def _unit_axes(network: Uses, outputs: Sequence[Node]) -> Sequence[Node]:
+    """Those along which each entry is one output, if all others are taken apart."""
+    if len(outputs) < 2:
+        return outputs
+    whole = [node for node in outputs if not _is_taken_apart(network, node)]
+    return {0: outputs, 1: whole}.get(len(whole), [])
 
 
 def _is_taken_apart(network: Uses, start: Node) -> bool:
@@ -147,7 +152,7 @@ def _found(group: Group, rows: Sequence[int | slice]) -> list[FoundUnits]:
         Mixed: if they are not.
     """
     network = group.network
-    contracted = group.products()
+    contracted, meetings = group.sums_of_products()
     products = [pair for pair in contracted if group.has_leaf(pair[1])]
     weights = [other for _, other in products]
     summed = group.ancestors(weights)
@@ -156,7 +161,7 @@ def _found(group: Group, rows: Sequence[int | slice]) -> list[FoundUnits]:
     )
     read = dict.fromkeys(node for node, _ in products)
     reads = [node for node in read if group.is_behind_nonlinearity(node)]
-    met = [*group.meetings(), *((node,) for node in group.sums)]
+    met = [*meetings, *((node,) for node in group.sums)]
     mixed = any(not made.isdisjoint(group.ancestors(nodes)) for nodes in met)
     mixed |= len(products) < len(contracted)
     mixed |= not Zeros(group, weights).hold(weights)

@@ -313,23 +313,21 @@ class Group:
         if not constant_along(array, spot):
             raise Mixed
 
-    def products(self) -> list[tuple[Node, Node]]:
-        """Places in the data that are summed over with others, and those others."""
-        pairs = []
-        for node, other, *_ in self.contractions:
-            data, also = self._are_data(node, other)
-            if data != also:
-                pairs.append((node, other) if data else (other, node))
-        return list(dict.fromkeys(pairs))
+    def sums_of_products(
+        self,
+    ) -> tuple[list[tuple[Node, Node]], list[tuple[Node, Node]]]:
+        """Places in the data that are summed over with others, and those others.
 
-    def meetings(self) -> list[tuple[Node, Node]]:
-        """Places that are summed over together, both in data or both in parameters."""
-        pairs = []
+        Then places that meet: both in data or both in parameters.
+        """
+        products, meetings = [], []
         for node, other, *_ in self.contractions:
             data, also = self._are_data(node, other)
             if data == also:
-                pairs.append((node, other))
-        return pairs
+                meetings.append((node, other))
+            else:
+                products.append((node, other) if data else (other, node))
+        return list(dict.fromkeys(products)), meetings
 
     def _are_data(self, node: Node, other: Node) -> tuple[bool, bool]:
         """Which of two places are in data; weights that data chose among are not."""

@@ -92,9 +92,9 @@ class Uses:
                 self.made[result] = step, k
         for noise in (False, True):
             self.data = self._reached(steps, noise)
-            self.made_of_data = self._reached(steps, noise, only_contents=True)
             if any(self.source(output) in self.data for output in self.outputs):
                 break
+        self.made_of_data = self._reached(steps, noise, only_contents=True)
 
         self.whole_stacks = {
             number
