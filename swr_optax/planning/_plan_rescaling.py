@@ -213,11 +213,14 @@ def _walk(
     """Walks through a network, with stacks taken apart if there are any."""
     for noise_is_data in (False, True):
         walked = _walk_once(network, (), noise_is_data, exclude, role_fn)
-        stacks = [
-            leaf
-            for leaf in walked.walk.stacks.found()
-            if leaf >= network.parameters or _influences(walked.outputs) >> leaf & 1
-        ]
+        influences = _influences(walked.outputs)
+        stacks = walked.walk.stacks.found(
+            [
+                leaf
+                for leaf in range(len(network.leaves))
+                if leaf >= network.parameters or influences >> leaf & 1
+            ]
+        )
         if stacks:
             walked = _walk_once(network, stacks, noise_is_data, exclude, role_fn)
         if walked.walk.weights:

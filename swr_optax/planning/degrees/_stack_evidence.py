@@ -117,15 +117,21 @@ class StackEvidence:
                 leaves = [leaf for at, leaf in known.axes if at == SliceAxis(0, length)]
                 self._taken_apart(leaves, length, len(shape_of(atom)))
 
-    def found(self) -> Collection[int]:
-        """The leaves that are stacks of layers, according to all of this."""
+    def found(self, used: Collection[int]) -> Collection[int]:
+        """The leaves that are stacks of layers, according to all of this.
+
+        Args:
+            used: the leaves that influence an output.  The others are no stacks and
+                say nothing of these: the same network without them is no other.
+        """
         evidence = set(self._for)
-        for apart in self._taken.values():
+        for of_one_length in self._taken.values():
+            apart = [(leaf, rank) for leaf, rank in of_one_length if leaf in used]
             if any(rank >= self.SMALLEST_RANK for _, rank in apart):
                 evidence.update(leaf for leaf, _ in apart)
         stacks = {self._root(leaf) for leaf in evidence}
         stacks -= {self._root(leaf) for leaf in self._against}
-        return [i for i in range(len(self._same_as)) if self._root(i) in stacks]
+        return [leaf for leaf in used if self._root(leaf) in stacks]
 
     def _root(self, leaf: int) -> int:
         while self._same_as[leaf] != leaf:

@@ -298,6 +298,20 @@ def test_features_are_not_layers(name):
     assert not any(leaf.index is not None for leaf in plan.leaves)
 
 
+def test_what_no_output_depends_on_says_nothing():
+    """A loop that also hands out unused matrices, which scans leave out."""
+
+    def fn(params, x):
+        for matrix, gain in zip(params["unused"], params["gains"], strict=True):
+            x @ matrix
+            x = x * jax.lax.rsqrt(jnp.square(x).mean(-1, keepdims=True)) * gain
+        return x
+
+    params = {"unused": jnp.ones((6, 5, 5)), "gains": jnp.ones((6, 5))}
+    plan = swr_optax.plan_rescaling(fn, params, X)
+    assert not any(leaf.index is not None for leaf in plan.leaves)
+
+
 def test_experts_that_the_data_weigh_are_layers():
     """Gates are data, and to add up experts by them makes no features of experts."""
 
