@@ -107,11 +107,15 @@ def looked_up(eqn: core.JaxprEqn, operands: Sequence[Numbers]) -> Numbers:
     """Entries of a table, or what stands for positions outside it."""
     if eqn.params["mode"] != lax.GatherScatterMode.FILL_OR_DROP:
         return operands[0]
-    fill = eqn.params["fill_value"]
+    return union([operands[0], filled_in(eqn)])
+
+
+def filled_in(eqn: core.JaxprEqn) -> Numbers:
+    """What a lookup puts in place of entries outside the table, in its type."""
+    fill, new = eqn.params["fill_value"], dtype_of(eqn.outvars[0])
     if fill is None:
-        inexact = jnp.issubdtype(dtype_of(eqn.outvars[0]), jnp.inexact)
-        return union([operands[0], frozenset({math.nan})]) if inexact else None
-    return union([operands[0], numbers_in(fill)])
+        return frozenset({math.nan}) if jnp.issubdtype(new, jnp.inexact) else None
+    return _in_type(np.asarray(fill), new)
 
 
 def multiplied(eqn: core.JaxprEqn, operands: Sequence[Numbers]) -> Numbers:
@@ -191,12 +195,15 @@ def quotient(eqn: core.JaxprEqn, operands: Sequence[Numbers]) -> Numbers:
 def cast(eqn: core.JaxprEqn, operands: Sequence[Numbers]) -> Numbers:
     """Each number in the new type, if that can hold it."""
     (numbers,) = operands
-    new = np.dtype(eqn.params["new_dtype"])
-    old = dtype_of(eqn.invars[0])
     if numbers is None:
         return None
-    array = np.array([*numbers], old)
-    if jnp.issubdtype(old, jnp.complexfloating):
+    array = np.array([*numbers], dtype_of(eqn.invars[0]))
+    return _in_type(array, np.dtype(eqn.params["new_dtype"]))
+
+
+def _in_type(array: np.ndarray, new: np.dtype[Any]) -> Numbers:
+    """An array's numbers in another type; None if that cannot hold them."""
+    if jnp.issubdtype(array.dtype, jnp.complexfloating):
         array = array if jnp.issubdtype(new, jnp.complexfloating) else array.real
     if jnp.issubdtype(new, jnp.integer):
         limits = jnp.iinfo(new)
@@ -240,8 +247,10 @@ def _as_set(array: np.ndarray) -> Numbers:
     if array.dtype.kind == "V":  # Such as bfloat16, which NumPy does not know.
         array = array.astype(np.float64)
     for number in np.unique(array).tolist():
-        if isinstance(number, complex) and number.imag == 0:
-            number = number.real
+        if isinstance(number, complex):
+            if cmath.isnan(number):  # Of which one part may be a number.
+                return None
+            number = number if number.imag else number.real
         found.add(math.nan if number != number else number)
         if len(found) > MOST_NUMBERS:
             return None

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 from swr_optax.planning.degrees._numbers import (
     ZERO,
     Numbers,
+    filled_in,
     is_scale_free,
-    numbers_in,
     only_number,
 )
 from swr_optax.planning.degrees._slices import shape_of
@@ -387,10 +387,8 @@ def scatter_product(
 def lookup(walk: Walk, eqn: core.JaxprEqn, operands: Sequence[Value]) -> Value:
     """The table must agree with what stands for positions outside it."""
     table = operands[0]
-    fill = eqn.params["fill_value"]
     outside = eqn.params["mode"] == lax.GatherScatterMode.FILL_OR_DROP
-    if not outside or fill is None:  # None stands for NaN.
+    if not outside or eqn.params["fill_value"] is None:  # None stands for NaN.
         return table
-    return meet(
-        walk, eqn.primitive.name, [table, Value(walk.zero, numbers=numbers_in(fill))]
-    )
+    fill = Value(walk.zero, numbers=filled_in(eqn))
+    return meet(walk, eqn.primitive.name, [table, fill])

@@ -3,7 +3,7 @@
 import math
 
 import chex
-from hypothesis import given, settings, strategies as st
+from hypothesis import example, given, settings, strategies as st
 import jax
 from jax import lax
 import jax.numpy as jnp
@@ -47,10 +47,10 @@ UNARY = {
     "abs": jnp.abs,
     "square": lambda c: lax.square(c),
     "sqrt": jnp.sqrt,
-    "rsqrt": lambda c: lax.rsqrt(c.astype(jnp.float32)),
+    "rsqrt": lambda c: lax.rsqrt(c.real.astype(jnp.float32)),
     "cbrt": lambda c: lax.cbrt(c.real.astype(jnp.float32)),
     "cube": lambda c: c**3,
-    "inverse": lambda c: c.astype(jnp.float32) ** -1,
+    "inverse": lambda c: c.real.astype(jnp.float32) ** -1,
     "exp": jnp.exp,
     "log": jnp.log,
     "tanh": jnp.tanh,
@@ -84,6 +84,9 @@ UNARY = {
     "pad": lambda c: jnp.pad(jnp.atleast_1d(c), 1, constant_values=7),
     "reshape": lambda c: jnp.reshape(c, (-1, 1)),
     "fill": lambda c: jnp.atleast_1d(c).at[5].get(mode="fill", fill_value=4),
+    "fill another type": lambda c: (
+        to_integer(jnp.atleast_1d(c)).at[5].get(mode="fill", fill_value=2.7)
+    ),
     "outside": lambda c: jnp.atleast_1d(c.real).at[5].get(mode="fill"),
     "take": lambda c: jnp.atleast_1d(c)[jnp.array([0, 0])],
     "write": lambda c: lax.dynamic_update_slice(
@@ -175,6 +178,9 @@ def holds(numbers, array):
         max_size=4,
     ),
 )
+@example([0], [("all", 0, 0), ("fill", 1, 0)])
+@example([0], [("fill another type", 0, 0)])
+@example([6, 0], [("complex", 1, 0), ("complex", 1, 2)])
 @settings(max_examples=200, deadline=None)
 def test_every_entry_is_among_the_known_numbers(constants, program):
     def fn():
