@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 import dataclasses
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -239,7 +239,7 @@ def _walk(
 
 def _walk_once(
     network: Network,
-    stacks: Sequence[int],
+    stacks: Collection[int],
     noise_is_data: bool,
     exclude: Callable[[str], bool] | None,
     role_fn: Callable[[str], Role | None] | None,

@@ -42,6 +42,16 @@ def to_integer(c):
     return jnp.clip(jnp.nan_to_num(c.real), -9, 9).astype(jnp.int8)
 
 
+def in_one_type(a, b):
+    """Both, cast in programs of their own.
+
+    XLA takes a product with a cast boolean for a choice, so that false times infinity
+    is zero there, where the planner expects NaN; either agrees with any scale.
+    """
+    dtype = jnp.result_type(a, b)
+    return a.astype(dtype), b.astype(dtype)
+
+
 UNARY = {
     "neg": lambda c: -c,
     "abs": jnp.abs,
@@ -101,8 +111,8 @@ UNARY = {
 BINARY = {
     "add": jnp.add,
     "subtract": jnp.subtract,
-    "multiply": jnp.multiply,
-    "divide": jnp.divide,
+    "multiply": lambda a, b: jnp.multiply(*in_one_type(a, b)),
+    "divide": lambda a, b: jnp.divide(*in_one_type(a, b)),
     "power": lambda a, b: jnp.power(a.real.astype(jnp.float32), b.real),
     "maximum": lambda a, b: jnp.maximum(a.real, b.real),
     "minimum": lambda a, b: jnp.minimum(a.real, b.real),
