@@ -346,8 +346,9 @@ def score(
     history: Sequence[Record] | Sequence[TaskRecord] | Sequence[LevelRecord],
 ) -> float:
     """What a seed is worth, as the report ranks it; NaN if it diverged."""
-    found = ranking.scores(pd.DataFrame([record.row() for record in history]))["score"]
-    worth = float(found.iloc[0]) if len(found) else math.nan
+    found = ranking.scores(pd.DataFrame([record.row() for record in history]))
+    scored = found["score"].where(~found["diverged"])
+    worth = float(scored.iloc[0]) if len(scored) else math.nan
     return -worth if lower_is_better(history[0].protocol) else worth
 
 

@@ -166,12 +166,11 @@ def _told(
 ) -> dict[str, Any]:
     """What both texts of a report are made of."""
     notes = _environment().get_template("notes.txt")
-    across = tables.across_environments(collection.rows)
     return {
         "title": TITLE,
         "notes": notes.render(fewest=FEWEST_SEEDS).strip().split("\n\n"),
         "sections": sections,
-        "across": [across] if across.rows else [],
+        "across": tables.across_environments(collection.rows),
         "runs": tables.runs(collection),
         "configs": [
             (run.name, json.dumps(run.config, indent=2)) for run in collection.runs

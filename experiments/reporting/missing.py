@@ -6,7 +6,11 @@ from collections.abc import Iterable
 
 from experiments.reporting.collection import Collection
 from experiments.reporting.naming import has_tasks, label, length, title
-from experiments.reporting.published import PUBLISHED, published_as
+from experiments.reporting.published import (
+    PUBLISHED,
+    published_as,
+    trained_as_published,
+)
 from experiments.reporting.ranking import scores
 from experiments.reporting.runs import Run
 
@@ -20,11 +24,11 @@ def missing(collection: Collection) -> dict[str, list[str]]:
     runs = collection.runs
     replaced = {(old, method) for old, method, _ in collection.replaced}
     shown = [(r, m) for r in runs for m in r.methods if (r, m) not in replaced]
-    published = _covered(run for run in runs if run.setting["profile"] == "paper")
+    published = _covered(runs, as_published=True)
     found = {
         "Not readable": collection.unreadable,
         "Not finished": [line for pair in shown for line in _unfinished(*pair)],
-        "Without a finite score": [line for run in runs for line in _not_finite(run)],
+        "Diverged": [line for run in runs for line in _diverged(run)],
         "Run twice": [
             f"{_described(old, method)}: {old.name} (written {old.written_at}) gives"
             f" way to {new.name} (written {new.written_at}), {_why(old, new)}."
@@ -34,7 +38,7 @@ def missing(collection: Collection) -> dict[str, list[str]]:
         "In the paper's tables, with no run at all": _lines(
             PUBLISHED.keys() - _covered(runs)
         ),
-        "In the paper's tables, run only with another profile than paper": _lines(
+        "In the paper's tables, run only shorter or trained otherwise": _lines(
             (_covered(runs) & PUBLISHED.keys()) - published
         ),
     }
@@ -62,18 +66,15 @@ def _unfinished(run: Run, method: str) -> list[str]:
     return [f"{_described(run, method)}, in {run.name}: {'; '.join(parts)}."]
 
 
-def _not_finite(run: Run) -> list[str]:
+def _diverged(run: Run) -> list[str]:
     if run.protocol == "proportionality":
         return []
-    finished = run.rows[run.rows["finished"]]
-    seeds = finished.groupby("method", sort=False)["seed"].nunique()
-    finite = scores(finished).groupby("method")["seed"].nunique()
-    without = (seeds - finite.reindex(seeds.index, fill_value=0)).astype(int)
+    by_method = scores(run.rows[run.rows["finished"]]).groupby("method", sort=False)
     return [
-        f"{_described(run, method)}, in {run.name}: {count} of {seeds[method]} finished"
-        " seeds; they do not count."
-        for method, count in without.items()
-        if count
+        f"{_described(run, method)}, in {run.name}: {of_method['diverged'].sum()} of"
+        f" {len(of_method)} finished seeds."
+        for method, of_method in by_method
+        if of_method["diverged"].any()
     ]
 
 
@@ -97,13 +98,24 @@ def _unmeasured(run: Run) -> list[str]:
     return lines
 
 
-def _covered(runs: Iterable[Run]) -> set[_Cell]:
-    """Cells of the paper's tables of which a seed has finished."""
+def _covered(runs: Iterable[Run], as_published: bool = False) -> set[_Cell]:
+    """Cells of the paper's tables of which a seed has finished.
+
+    Args:
+        runs: any.
+        as_published: whether only what is as long as the paper's runs, and trained
+            as they are, counts.
+    """
     found = set()
     for run in runs:
-        dataset, model = run.config["dataset"], run.config["model"]
+        setting = run.setting
+        dataset, model = setting["dataset"], setting["model"]
         for method in run.rows[run.rows["finished"]]["method"].unique():
-            found.add((run.protocol, dataset, model, published_as(model, method)))
+            alike = setting["profile"] == "paper" and trained_as_published(
+                setting["optimizer"], setting["batch_size"], run.entry(method)[2]
+            )
+            if alike or not as_published:
+                found.add((run.protocol, dataset, model, published_as(model, method)))
     return found
 
 

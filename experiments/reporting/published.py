@@ -60,6 +60,26 @@ PUBLISHED: dict[tuple[str, str, str, str], Published] = {
 """By protocol, data set, model and method."""
 
 
+def trained_as_published(optimizer: str, batch_size: str, rate: str) -> bool:
+    """Whether a run trains as the paper's do: Adam at 1e-3 on batches of 256.
+
+    Args:
+        optimizer: its name; all three as a run's setting has them, in words, and
+            empty where an old run did not note them.
+        batch_size: images in a step.
+        rate: the learning rate.
+
+    Example:
+        >>> trained_as_published("adam", "256", "0.001")
+        True
+        >>> trained_as_published("sgd", "256", "0.001")
+        False
+    """
+    usual = ("adam", "256", "0.001")
+    found = zip((optimizer, batch_size, rate), usual, strict=True)
+    return all(value in ("", paper) for value, paper in found)
+
+
 def published_as(model: str, method: str) -> str:
     """The name under which the paper tables a method.
 

@@ -51,8 +51,9 @@ def scores(frame: pd.DataFrame) -> pd.DataFrame:
         streams the mean of the score's column over the first and the last fifth
         of the scored tasks (``first``, ``last``), of how tasks ended
         over the last fifth (``end``) and of test accuracy there (``test``); else
-        the last test accuracy (``test``); and last values of what else was
-        measured. Seeds without a finite score are left out.
+        the last test accuracy (``test``); last values of what else was measured;
+        and ``diverged``, whether the loss or the score became anything but a
+        number. Seeds whose score was not measured are left out.
 
     Raises:
         ValueError: if the rows are of several protocols, data sets or models.
@@ -70,13 +71,13 @@ def scores(frame: pd.DataFrame) -> pd.DataFrame:
         ends = {name: rows[name].iloc[-1] for name in _ENDS if name in rows}
         found.append(dict(zip(_SEED, identity, strict=True)) | of_seed(rows) | ends)
     columns = [*_SEED, "score", "first", "last", "end", "test", *_ENDS]
-    table = pd.DataFrame(found, columns=columns)
+    table = pd.DataFrame(found, columns=[*columns, "diverged"])
     numbers = [name for name in columns if name not in ENTRY]
-    table = table.astype(dict.fromkeys(numbers, float))
-    return table[np.isfinite(table["score"])]
+    table = table.astype({**dict.fromkeys(numbers, float), "diverged": bool})
+    return table[np.isfinite(table["score"]) | table["diverged"]]
 
 
-def _tasks(rows: pd.DataFrame) -> dict[str, float]:
+def _tasks(rows: pd.DataFrame) -> dict[str, Any]:
     rows = rows.sort_values("task")
     protocol = rows["protocol"].iloc[0]
     column, ended = metric(protocol), end(protocol)
@@ -90,17 +91,31 @@ def _tasks(rows: pd.DataFrame) -> dict[str, float]:
         "last": late[column].mean(skipna=False),
         "end": late[ended].mean() if ended in rows else np.nan,
         "test": late["test_accuracy"].mean() if "test_accuracy" in rows else np.nan,
+        "diverged": rows[column].isna().any() or _diverged(rows),
     }
 
 
-def _staged(rows: pd.DataFrame) -> dict[str, float]:
+def _staged(rows: pd.DataFrame) -> dict[str, Any]:
     rows = rows.sort_values(["stage", "epoch"])
     last = rows[(rows["stage"] == rows["stage"].max()) & (rows["epoch"] >= 1)]
-    score = last["test_accuracy"].tail(LAST_EPOCHS).mean(skipna=False)
+    late = last["test_accuracy"].tail(LAST_EPOCHS)
+    score = late.mean(skipna=False)
     if rows["protocol"].iloc[0].startswith("continual"):
         stream = rows.get("stream_accuracy")
         score = np.nan if stream is None else stream.iloc[-1]
-    return {"score": score, "test": rows["test_accuracy"].iloc[-1]}
+    return {
+        "score": score,
+        "test": rows["test_accuracy"].iloc[-1],
+        # Not every epoch's loss is kept.
+        "diverged": late.isna().any() or _diverged(last.tail(1)),
+    }
+
+
+def _diverged(rows: pd.DataFrame) -> bool:
+    """Whether a loss is no number, of a run's folder or straight from a run."""
+    if "diverged" in rows:
+        return bool(rows["diverged"].any())
+    return "train_loss" in rows and not np.isfinite(rows["train_loss"]).all()
 
 
 def _middle(entries: Any) -> pd.DataFrame:
@@ -228,7 +243,8 @@ def ranking(frame: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         A row for each method, coefficient and rate: its ``name``, the number of
-        ``seeds``, means over them of what :func:`scores` gives, the ``deviation``
+        ``seeds`` and of those that ``diverged``, means over them of what
+        :func:`scores` gives, the ``deviation``
         of the score and of two others over seeds, the t interval of the mean score
         (``low``, ``high``; NaN for fewer than :data:`FEWEST_SEEDS` seeds), for agents
         the interquartile mean of the scores with its bootstrap interval (``middle``,
@@ -236,15 +252,20 @@ def ranking(frame: pd.DataFrame) -> pd.DataFrame:
         ``letters``: methods that share one are not told apart by paired t tests on
         the seeds' differences, at 5 % after Holm's correction for all pairs. They
         are empty where there are too few seeds, or too few in common with others,
-        for any test.
+        for any test. A method of which a seed has no score has none either, and is
+        the last: the mean of those that are left would say that it does well.
     """
     found = scores(frame)
     entries = found.groupby(ENTRY, sort=False)
     table = entries.mean(numeric_only=True).drop(columns="seed")
+    table["diverged"] = entries["diverged"].sum()
     table.insert(0, "seeds", entries.size())
     for name in ("score", "test", "weight_growth"):
         deviation = "deviation" if name == "score" else f"{name}_deviation"
         table[deviation] = entries[name].std()
+    whole = entries["score"].count() == table["seeds"]
+    of_score = ["score", "first", "last", "end", "deviation"]
+    table[of_score] = table[of_score].where(whole, axis="index")
     enough = table["seeds"] >= FEWEST_SEEDS
     error = (table["deviation"] / np.sqrt(table["seeds"])).where(enough)
     half = error * stats.t.isf(LEVEL / 2, table["seeds"] - 1)
@@ -255,7 +276,8 @@ def ranking(frame: pd.DataFrame) -> pd.DataFrame:
     if frame["protocol"].iloc[0] == AGENT:
         table = table.join(_middle(entries))
     by_seed = found.pivot(index="seed", columns=ENTRY, values="score")
-    several = list(table.index[table["seeds"] >= FEWEST_SEEDS])
+    enough = (table["seeds"] >= FEWEST_SEEDS) & np.isfinite(table["score"])
+    several = list(table.index[enough])
     several = [several[i] for i in all_tested(by_seed[several])]
     tests = comparisons(by_seed[several])
     apart = [pair for pair, p in tests.items() if p <= LEVEL]

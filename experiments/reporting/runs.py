@@ -14,6 +14,7 @@ import reprlib
 from typing import Any
 import zlib
 
+import numpy as np
 import pandas as pd
 
 from experiments.agents.config import AGENT
@@ -57,7 +58,8 @@ class Run:
         folder: where it was read from.
         config: the whole of ``config.json``.
         metrics: ``metrics.csv``, in the order of training; names are text, all
-            else float64 with NaN for what was not measured.
+            else float64 with NaN for what was not measured. To these comes
+            ``diverged``, whether the loss is there and no number.
         written: when ``metrics.csv`` was last written, seconds since 1970.
     """
 
@@ -295,6 +297,9 @@ def _read_metrics(
         check(
             same, name, f"is not {reprlib.repr(config[name])}, as in config.json, but"
         )
+    loss = text.get("train_loss", pd.Series("", text.index)).str.strip()
+    numbers = np.isfinite(pd.to_numeric(loss, errors="coerce"))
+    found["diverged"] = (loss != "") & ~numbers
     metrics = pd.DataFrame(found)
     identity = ["method", "seed", *place]
     if metrics.duplicated(identity).any():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,16 +19,22 @@ from experiments.reporting.aggregates import (
 from experiments.reporting.collection import Collection
 from experiments.reporting.drawing.curves import entries, retention as around_changes
 from experiments.reporting.naming import (
+    ENTRY,
     counted,
     digits,
     has_tasks,
-    label,
     lower_is_better,
+    names,
     score_in_words,
     task,
     title,
 )
-from experiments.reporting.published import PUBLISHED, Published, published_as
+from experiments.reporting.published import (
+    PUBLISHED,
+    Published,
+    published_as,
+    trained_as_published,
+)
 from experiments.reporting.ranking import ranking, scores
 from experiments.reporting.runs import SETTING
 
@@ -76,7 +82,10 @@ _NAMES: Columns = {
     "method": lambda row: row.name,
     "λ": lambda row: row.coefficient or EMPTY,
 }
-_SEEDS: Columns = {"seeds": lambda row: str(row.seeds)}
+_DIVERGED: Columns = {
+    "diverged": lambda row: str(row.diverged) if row.diverged else EMPTY
+}
+_SEEDS: Columns = {"seeds": lambda row: str(row.seeds), **_DIVERGED}
 
 
 def ranked(table: pd.DataFrame, protocol: str) -> Table:
@@ -109,7 +118,7 @@ def ranked(table: pd.DataFrame, protocol: str) -> Table:
 
 
 def ends(table: pd.DataFrame, setting: Mapping[str, str]) -> Table:
-    """Values at the end of training, beside the paper's with the paper's λ."""
+    """Values at the end of training, beside the paper's where it trained so too."""
     cell = protocol, dataset, model = [
         setting[n] for n in ("protocol", "dataset", "model")
     ]
@@ -117,7 +126,10 @@ def ends(table: pd.DataFrame, setting: Mapping[str, str]) -> Table:
     def paper(row: Any) -> Published:
         unknown = Published(np.nan, np.nan, "")
         choice = published_coefficient(row.method, *cell)
-        if row.coefficient != in_words(choice and choice.value):
+        trained = trained_as_published(
+            setting["optimizer"], setting["batch_size"], row.rate
+        )
+        if not trained or row.coefficient != in_words(choice and choice.value):
             return unknown
         return PUBLISHED.get(
             (protocol, dataset, model, published_as(model, row.method)), unknown
@@ -153,7 +165,7 @@ def brief(frame: pd.DataFrame) -> Table:
             "dead": lambda row: number(row.dead_units, ".2f"),
             "growth": lambda row: number(row.weight_growth, ".2f"),
         }
-        return _table("", _NAMES | columns, table)
+        return _table("", _NAMES | columns | _DIVERGED, table)
     continual = protocol.startswith("continual")
     columns = {
         "stream average" if continual else "last ten epochs": lambda row: within(
@@ -165,7 +177,7 @@ def brief(frame: pd.DataFrame) -> Table:
         ),
         "balancedness": lambda row: number(row.balancedness),
     }
-    return _table("", _NAMES | columns, table)
+    return _table("", _NAMES | columns | _DIVERGED, table)
 
 
 def retention(rows: pd.DataFrame) -> Table:
@@ -204,48 +216,76 @@ def proportionality(rows: pd.DataFrame) -> Table:
     )
 
 
-def across_environments(rows: pd.DataFrame) -> Table:
-    """What agents come to over all environments that change; no rows below two.
+def across_environments(rows: pd.DataFrame) -> list[Table]:
+    """What agents come to over all environments that change, for each network.
+
+    Environments are set side by side if the same network plays several of them with
+    fresh networks for each level, each as long as it was run at most. Methods are
+    compared that were run in all of these, with the same λ and rate.
 
     Args:
         rows: of a collection.
     """
-    found: dict[tuple[str, str], list[np.ndarray]] = {}
     rows = rows[rows["protocol"] == AGENT]
-    for values, of_setting in rows.groupby(SETTING, sort=False):
-        environment = dict(zip(SETTING, values, strict=True))["dataset"]
-        by_seed = scores(of_setting)
-        control = by_seed[by_seed["method"] == "fresh"]["score"].mean()
-        if environment not in ENVIRONMENTS or not np.isfinite(control):
+    found = []
+    for model, of_model in rows.groupby("model", sort=False):
+        by_entry = pd.DataFrame(_relative_scores(of_model)).dropna()
+        if by_entry.shape[1] < 2 or by_entry.empty:
             continue
-        random = ENVIRONMENTS[environment].random
-        entries = by_seed.groupby(["method", "coefficient"], sort=False)
-        for entry, of_entry in entries:
-            relative = normalized(of_entry["score"].to_numpy(), random, control)
-            found.setdefault(entry, []).append(relative)
-    ranked = [
-        (interquartile_mean(np.concatenate(strata)), *entry, strata)
-        for entry, strata in found.items()
-        if len(strata) > 1
-    ]
-    return Table(
-        "Agents over all environments: interquartile mean of average returns, of which"
-        " 0 is acting at random and 1 the mean of fresh networks for each level",
-        ["method", "λ", "score", "95 % bootstrap interval", "environments", "runs"],
-        [
+        strata = [list(row) for row in by_entry.itertuples(index=False)]
+        middles = np.array([interquartile_mean(np.concatenate(s)) for s in strata])
+        entries = by_entry.index.to_frame(index=False)
+        cells = [
             [
-                label(method),
+                name,
                 coefficient or EMPTY,
                 number(middle, ".3f"),
-                between(*bootstrap_interval(strata), ".3f"),
-                str(len(strata)),
-                str(sum(map(len, strata))),
+                between(*bootstrap_interval(scored), ".3f"),
+                str(sum(map(len, scored))),
             ]
-            for middle, method, coefficient, strata in sorted(
-                ranked, key=lambda row: -row[0]
+            for name, coefficient, middle, scored in zip(
+                names(entries), entries["coefficient"], middles, strata, strict=True
             )
-        ],
-    )
+        ]
+        environments = " and ".join(sorted(map(str, by_entry.columns)))
+        found.append(
+            Table(
+                f"Agents with {model} over {environments}: interquartile mean of"
+                " average returns, of which 0 is acting at random and 1 the mean of"
+                " fresh networks for each level",
+                ["method", "λ", "score", "95 % bootstrap interval", "runs"],
+                [cells[i] for i in np.argsort(-middles, kind="stable")],
+            )
+        )
+    return found
+
+
+def _relative_scores(rows: pd.DataFrame) -> dict[str, pd.Series]:
+    """Normalised scores of each entry's seeds, by environment.
+
+    Args:
+        rows: of one network.
+    """
+    found = {}
+    by_length = rows.groupby(SETTING, sort=False)
+    for values, of_setting in sorted(by_length, key=lambda pair: _steps(pair[0])):
+        environment = dict(zip(SETTING, values, strict=True))["dataset"]
+        by_seed = scores(of_setting)
+        controls = by_seed[by_seed["method"] == "fresh"].groupby("rate")["score"]
+        if environment not in ENVIRONMENTS or not len(controls):
+            continue
+        entries = by_seed.groupby(ENTRY, sort=False)["score"]
+        random, control = ENVIRONMENTS[environment].random, controls.mean().max()
+        found[environment] = entries.agg(
+            lambda of, low=random, high=control: normalized(of.to_numpy(), low, high)
+        )
+    return found
+
+
+def _steps(setting: Sequence[str]) -> int:
+    """Iterations of an agent, in all levels."""
+    told = dict(zip(SETTING, setting, strict=True))
+    return int(told["tasks"]) * int(told["iterations"])
 
 
 def runs(collection: Collection) -> Table:

@@ -37,7 +37,7 @@ def verdict(frame: pd.DataFrame) -> str:
         frame: rows of ``metrics.csv`` of one protocol, data set and model.
 
     Returns:
-        One sentence.
+        One sentence, which also says what diverged.
     """
     if frame.empty:
         return "Nothing was measured."
@@ -49,9 +49,14 @@ def verdict(frame: pd.DataFrame) -> str:
         return f"{where}: no seed has finished."
     if protocol == "proportionality":
         return f"{where}: {_proportionality(frame)}."
-    table = ranking(frame)
+    whole = ranking(frame)
+    lost = [
+        f"{row.name} diverged in {row.diverged} of {counted(row.seeds, 'seed')}"
+        for row in whole[whole["diverged"] > 0].itertuples()
+    ]
+    table = whole[np.isfinite(whole["score"])]
     if table.empty:
-        return f"{where}: no seed has a finite score."
+        return f"{where}: {'; '.join([*lost, 'nothing has a score'])}."
     control = table["method"].isin(CONTROLS)
     best = table[~control].iloc[0] if not control.all() else table.iloc[0]
     others = table[~control].drop(index=best.name, errors="ignore")
@@ -71,6 +76,7 @@ def verdict(frame: pd.DataFrame) -> str:
     if not has_tasks(protocol):  # Else its score has been told.
         plain = plain.drop(index=best.name, errors="ignore")
     parts += [_plain(frame, table, row) for row in plain.itertuples()]
+    parts += lost
     return f"{where}: {'; '.join(filter(None, parts))}."
 
 

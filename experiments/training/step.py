@@ -69,9 +69,19 @@ class Objective(NamedTuple):
     correct: Callable[[Any, Any], jax.Array]
 
 
+def _is_right(outputs: Any, labels: Any) -> jax.Array:
+    """Whether the largest output is the label's; never where one is not a number.
+
+    The largest of outputs that are NaN would be the first, and a network that has
+    diverged as good as chance.
+    """
+    numbers = ~jnp.isnan(outputs).any(-1)
+    return (jnp.argmax(outputs, -1) == labels) & numbers
+
+
 CLASSIFICATION = Objective(
     losses=optax.softmax_cross_entropy_with_integer_labels,
-    correct=lambda outputs, labels: jnp.argmax(outputs, -1) == labels,
+    correct=_is_right,
 )
 """Cross-entropy, in nats."""
 

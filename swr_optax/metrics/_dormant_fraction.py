@@ -29,7 +29,8 @@ def dormant_fraction(
         threshold: :math:`\tau`, not negative.
 
     Returns:
-        A scalar from 0 to 1; 1 for a layer that is all zeros.
+        A scalar from 0 to 1; 1 for a layer that is all zeros, NaN for one in which
+        any activation is NaN.
 
     Raises:
         ValueError: if the activations have no axis of examples and one of units, or
@@ -49,4 +50,6 @@ def dormant_fraction(
         raise ValueError(f"threshold must not be negative, not {threshold}")
     wide = jnp.promote_types(values.dtype, jnp.float32)
     means = jnp.abs(values.astype(wide)).mean(axis=range(values.ndim - 1))
-    return (means <= threshold * means.mean()).mean()
+    average = means.mean()
+    share = (means <= threshold * average).mean()
+    return jnp.where(jnp.isnan(average), jnp.nan, share)

@@ -26,6 +26,8 @@ LAYERS = {
     "vgg16": [f"Conv_{i}/kernel" for i in range(13)]
     + [f"BatchNorm_{i}/scale" for i in range(13)]
     + [f"Dense_{i}/kernel" for i in range(3)],
+    "actor_critic_small": ["actor_0/kernel", "policy/kernel", "value/kernel"],
+    "actor_critic_small_shared": ["trunk_0/kernel", "policy/kernel", "value/kernel"],
 }
 DROPS = {"full_reset": 0.7, "head_reset": 0.3, "shrink_and_perturb": 0.05}
 COEFFICIENTS = {"l2": 1e-5, "l2_init": 1e-5, "shrink_and_perturb": 0.4, "swr": 1e-4}

@@ -269,30 +269,40 @@ def test_two_coefficients_of_a_stream_make_a_map(tmp_path):
         assert held == (classifier == 1)
 
 
-def test_what_diverges_is_the_worst(tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("fields", "measured"),
+    [
+        (
+            {
+                "protocol": "slowly-changing-regression",
+                "dataset": "bits",
+                "model": "mlp_five",
+            },
+            "minus the mean squared error",
+        ),
+        # Of a network whose outputs are no numbers, the first is not the largest.
+        ({"tasks": 3}, "online accuracy"),
+    ],
+)
+def test_what_diverges_is_the_worst(fields, measured, tmp_path, capsys):
     """By its loss, which is then no number: the other rate is run."""
-    config = dataclasses.replace(
-        STREAM,
-        protocol="slowly-changing-regression",
-        dataset="bits",
-        model="mlp_five",
-        methods=("vanilla",),
-        optimizer="sgd",
-    )
-    rates = (1e30, 1e-3)
+    config = dataclasses.replace(STREAM, methods=("vanilla",), optimizer="sgd")
+    config = dataclasses.replace(config, **fields)
+    rates = (1e30, 1e-6)
     run(config, (), rates, tmp_path / "out", None, tensorboard=False)
-    losses = {}
+    found = {}
     for row in rows(tmp_path / "out" / "sweep.csv"):
-        losses.setdefault(float(row["learning_rate"]), []).append(row["train_loss"])
-    assert "nan" in losses[1e30]
-    assert "nan" not in losses[1e-3]
+        found.setdefault(float(row["learning_rate"]), []).append(row)
+    assert "nan" in [row["train_loss"] for row in found[1e30]]
+    assert "nan" not in [row["train_loss"] for row in found[1e-6]]
+    if measured == "online accuracy":
+        late = [row["online_accuracy"] for row in found[1e30] if row["task"] != "1"]
+        assert {*late} == {"0"}
+        assert found[1e30][-1]["dead_units"] == "nan"
     chosen = json.loads((tmp_path / "out" / "best" / "config.json").read_text())
-    assert chosen["learning_rates"] == {"vanilla": 1e-3}
-    table = capsys.readouterr().out
-    assert (
-        "minus the mean squared error, mean over all tasks, seeds 1000 to 1002"
-        in " ".join(table.split())
-    )
+    assert chosen["learning_rates"] == {"vanilla": 1e-6}
+    table = " ".join(capsys.readouterr().out.split())
+    assert f"{measured}, mean over all tasks, seeds 1000 to 1002" in table
 
 
 def test_a_stream_is_swept_over_the_published_rates():
@@ -349,6 +359,7 @@ def test_a_seed_of_a_stream_is_worth_its_scored_tasks():
 
     assert score([task(0.2), task(0.9, scored=0), task(0.4)]) == pytest.approx(0.3)
     assert score([task(None, 1.0), task(None, 3.0)]) == -2
+    assert np.isnan(score([task(0.2), task(0.9, loss=float("nan"))]))
     # As the report ranks it: by what is known at the end of all classes so far.
     tested = {"protocol": "class-incremental", "test_accuracy": 0.7}
     assert score([task(0.1, **tested)]) == 0.7

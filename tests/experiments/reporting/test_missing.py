@@ -4,7 +4,7 @@ from experiments.reporting.collection import collect
 from experiments.reporting.missing import missing
 
 NO_RUN = "In the paper's tables, with no run at all"
-OTHER_PROFILE = "In the paper's tables, run only with another profile than paper"
+OTHER_PROFILE = "In the paper's tables, run only shorter or trained otherwise"
 
 
 def found_in(*folders):
@@ -77,16 +77,16 @@ def test_folders_that_cannot_be_read(write_folder, tmp_path):
     ]
 
 
-def test_seeds_without_a_finite_score(write_folder, tmp_path):
+def test_seeds_that_diverged(write_folder, tmp_path):
     fields = {"protocol": "slowly-changing-regression", "tasks": 3, "seeds": 2}
     folder = write_folder(tmp_path / "run", methods=["swr"], **fields)
     path = folder / "metrics.csv"
     header, *rows = [line.split(",") for line in path.read_text().splitlines()]
     rows[-1][header.index("train_loss")] = "nan"
     path.write_text("\n".join(map(",".join, [header, *rows])))
-    assert found_in(folder)["Without a finite score"] == [
+    assert found_in(folder)["Diverged"] == [
         "Slowly changing regression, mnist, mlp, SWR (profile quick, 4 epochs a task),"
-        f" in {folder}: 1 of 2 finished seeds; they do not count."
+        f" in {folder}: 1 of 2 finished seeds."
     ]
 
 
@@ -103,3 +103,16 @@ def test_columns_and_fields_of_old_runs(write_folder, tmp_path):
         " growth of each layer.",
         f"{folder} does not record its profile.",
     ]
+
+
+def test_another_optimizer_or_rate_does_not_cover_the_paper(write_folder, tmp_path):
+    fields = {"profile": "paper", "methods": ["vanilla"], "learning_rate": 1e-3}
+    cell = "Single task (table 1), mnist, mlp: vanilla."
+    same = write_folder(tmp_path / "same", **fields)
+    assert cell not in found_in(same).get(OTHER_PROFILE, [])
+    for name, other in (
+        ("sgd", {"optimizer": "sgd"}),
+        ("slow", {"learning_rates": {"vanilla": 1e-4}}),
+    ):
+        folder = write_folder(tmp_path / name, **fields | other)
+        assert cell in found_in(folder)[OTHER_PROFILE]

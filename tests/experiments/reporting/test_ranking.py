@@ -100,11 +100,32 @@ def test_continual_learning_is_scored_over_its_stream(write_folder, tmp_path):
     assert scores(rows.drop(columns="stream_accuracy")).empty
 
 
-def test_what_did_not_finish_or_is_not_finite_does_not_count():
-    frame = stream({"swr": [[0.1, 0.2], [0.3, np.nan], [0.5, 0.6]]})
-    assert scores(frame)["seed"].tolist() == [0, 2]
+def test_what_did_not_finish_does_not_count():
+    frame = stream({"swr": [[0.1, 0.2], [0.3, 0.4], [0.5, 0.6]]})
     finished = frame.assign(finished=frame["seed"] == 0)
     assert scores(finished)["seed"].tolist() == [0]
+
+
+def test_what_diverged_has_no_score_and_is_the_last():
+    """Or its other seeds would speak for it."""
+    good = np.array([[0.7, 0.8], [0.3, np.nan], [0.8, 0.9], [0.9, 0.9]])
+    frame = stream({"swr": good, "vanilla": 0.1 * np.nan_to_num(good)})
+    assert scores(frame)["diverged"].tolist() == [False, True, *[False] * 6]
+    plain, swr = ranking(frame).itertuples()
+    assert (plain.method, plain.seeds, plain.diverged) == ("vanilla", 4, 0)
+    assert (swr.method, swr.seeds, swr.diverged) == ("swr", 4, 1)
+    for column in ("score", "first", "last", "deviation", "low", "high"):
+        assert np.isnan(getattr(swr, column))
+    assert (plain.letters, swr.letters) == ("", "")
+
+
+def test_a_loss_that_is_no_number_is_told_of_beside_a_score():
+    """As of a classifier that diverged, which gets nothing right any more."""
+    frame = stream({"swr": [[0.7, 0.0], [0.8, 0.9], [0.8, 0.9]]})
+    frame["train_loss"] = np.where(frame["online_accuracy"] == 0, np.nan, 1.0)
+    (row,) = ranking(frame).itertuples()
+    assert row.diverged == 1
+    assert row.score == pytest.approx(0.6833, abs=1e-4)
 
 
 def test_several_settings_are_refused():

@@ -9,6 +9,8 @@ from experiments.reporting.drawing.curves import retention
 from experiments.reporting.ranking import ranking
 from experiments.reporting.runs import read_run
 
+SMALL = "actor_critic_small"
+
 
 def rows_of(*folders):
     return collect(folders).rows
@@ -149,26 +151,82 @@ def test_runs_are_listed(write_folder, tmp_path):
     ]
 
 
+def test_nothing_is_set_beside_the_paper_that_trains_otherwise(write_folder, tmp_path):
+    fields = {"profile": "paper", "batch_size": 256, "learning_rate": 1e-3}
+    for name, other, shown in (
+        ("same", {"optimizer": "adam"}, True),
+        ("optimizer", {"optimizer": "sgd"}, False),
+        ("rate", {"learning_rate": 1e-4}, False),
+        ("batch", {"batch_size": 64}, False),
+    ):
+        folder = write_folder(tmp_path / name, **fields | other)
+        assert ("paper" in ends(folder)["vanilla"]) == shown
+
+
 def test_agents_are_set_side_by_side_over_environments(write_folder, tmp_path):
     def agents(dataset, **fields):
-        fields = {"methods": ["fresh", "vanilla", "swr"], "dataset": dataset, **fields}
-        return write_folder(tmp_path / dataset, protocol="agent", **fields)
+        told = "-".join([dataset, *map(str, fields.values())])
+        fields = {"model": SMALL, "methods": ["fresh", "vanilla", "swr"]} | fields
+        folder = tmp_path / str(abs(hash(told)))
+        return write_folder(folder, protocol="agent", dataset=dataset, **fields)
 
-    folders = [agents("cartpole"), agents("acrobot", methods=["fresh", "swr"])]
+    folders = [
+        agents("cartpole"),
+        agents("acrobot", methods=["fresh", "swr"]),
+        # Another network, which plays one alone, is no third environment; and a
+        # shorter run of one is not a fourth.
+        agents("cartpole", model="actor_critic_small_shared"),
+        agents("cartpole", iterations=10, methods=["fresh", "swr", "l2"]),
+    ]
     rows = rows_of(*folders)
-    table = as_dicts(tables.across_environments(rows))
-    assert list(table) == ["fresh network", "SWR"]  # Plain agents were in one alone.
-    assert table["SWR"]["environments"] == "2"
+    (found,) = tables.across_environments(rows)
+    assert "actor_critic_small over acrobot and cartpole" in found.caption
+    table = as_dicts(found)
+    assert list(table) == ["fresh network", "SWR"]  # The others were in one alone.
     assert table["SWR"]["runs"] == "10"
     relative = []
     for dataset, random in (("cartpole", 22.9), ("acrobot", -399.6)):
-        of = rows[rows["dataset"] == dataset]
+        of = rows[(rows["dataset"] == dataset) & (rows["model"] == SMALL)]
+        of = of[of["iterations"] == of["iterations"].max()]
         means = of.groupby(["method", "seed"])["average_return"].mean()
         control = means["fresh"].mean()
         relative += [(x - random) / (control - random) for x in means["swr"]]
     middle = np.sort(relative)[2:8].mean()
     assert float(table["SWR"]["score"]) == pytest.approx(middle, abs=6e-4)
-    assert not tables.across_environments(rows_of(folders[0])).rows
+    assert not tables.across_environments(rows_of(folders[0]))
+
+
+def test_agents_of_two_rates_are_two_methods(write_folder, tmp_path):
+    """And the fresh networks of the better one are the control of both."""
+    folders = []
+    for dataset in ("cartpole", "acrobot"):
+        for rate in (1e-3, 1e-4):
+            folders.append(
+                write_folder(
+                    tmp_path / f"{dataset}-{rate}",
+                    protocol="agent",
+                    dataset=dataset,
+                    model=SMALL,
+                    learning_rate=rate,
+                    # Whose numbers are invented by their places.
+                    methods=["fresh", "swr"] if rate == 1e-3 else ["swr", "fresh"],
+                )
+            )
+    rows = rows_of(*folders)
+    (found,) = tables.across_environments(rows)
+    table = as_dicts(found)
+    assert len(table) == 4
+    assert {row["runs"] for row in table.values()} == {"10"}
+    assert "SWR (rate 0.0001)" in table
+    relative = []
+    for dataset, random in (("cartpole", 22.9), ("acrobot", -399.6)):
+        of = rows[(rows["dataset"] == dataset) & (rows["method"] == "fresh")]
+        means = of.groupby(["rate", "seed"])["average_return"].mean()
+        control = means.groupby("rate").mean().max()
+        relative += [(x - random) / (control - random) for x in means["0.001"]]
+    middle = np.sort(relative)[2:8].mean()
+    score = float(table["fresh network (rate 0.001)"]["score"])
+    assert score == pytest.approx(middle, abs=6e-4)
 
 
 def test_an_agent_s_ends_have_entropy_and_explained_variance(write_folder, tmp_path):

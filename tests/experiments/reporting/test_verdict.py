@@ -40,6 +40,21 @@ def test_it_names_the_best_and_what_plain_training_loses(write_folder, tmp_path)
     assert "\n" not in text
 
 
+def test_what_diverged_is_never_the_best(write_folder, tmp_path):
+    methods = ["vanilla", "swr", "l2"]
+    fields = {"protocol": "slowly-changing-regression", "tasks": 3, "seeds": 4}
+    folder = write_folder(tmp_path / "run", methods=methods, **fields)
+    frame = metrics(folder)
+    frame.loc[frame["method"] == "swr", "train_loss"] = 1e-9
+    assert "SWR comes first" in verdict(frame)
+    one = (frame["method"] == "swr") & (frame["seed"] == 2) & (frame["task"] == 3)
+    lost = frame.assign(train_loss=frame["train_loss"].mask(one))
+    assert "SWR comes first" not in verdict(lost)
+    assert verdict(lost).endswith("; SWR diverged in 1 of 4 seeds.")
+    alone = verdict(lost[lost["method"] == "swr"])
+    assert alone.endswith("SWR diverged in 1 of 4 seeds; nothing has a score.")
+
+
 def test_many_are_counted(write_folder, tmp_path):
     methods = ["swr_two", "vanilla", *(f"remedy_{i}" for i in range(6))]
     frame = metrics(write_folder(tmp_path / "run", methods=methods, **STREAM))

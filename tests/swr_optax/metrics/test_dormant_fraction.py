@@ -40,6 +40,12 @@ def test_a_layer_of_zeros_is_dead():
     assert dormant_fraction(jnp.zeros((4, 3)), 0.1) == 1
 
 
+def test_what_is_not_a_number_is_neither_dead_nor_alive():
+    activations = jnp.zeros((4, 3)).at[1, 2].set(jnp.nan)
+    assert jnp.isnan(dormant_fraction(activations))
+    assert jnp.isnan(dormant_fraction(activations, 0.1))
+
+
 def test_units_of_a_real_network_die_with_a_large_negative_bias():
     params = dict(network("mlp").params)
     layer = params["Dense_0"]
