@@ -119,6 +119,10 @@ class AgentConfig(Comparison):
             raise UserError(
                 f"method {name!r} belongs to warm-start: use fresh or vanilla"
             )
+        if method.at_falls:
+            raise UserError(
+                f"method {name!r} is swr where the learning rate never falls: use swr"
+            )
         if method.passes:
             raise UserError(
                 f"method {name!r} takes a pass over new data, which an agent does not"

@@ -100,6 +100,7 @@ class Method:
         layer_norm: whether it trains the network that has LayerNorm in front of its
             nonlinearities.
         passes: whether it takes a pass over the new data when they change.
+        at_falls: whether it is SWR but where the learning rate falls.
     """
 
     label: str
@@ -119,6 +120,7 @@ class Method:
     fresh: bool = False
     layer_norm: bool = False
     passes: bool = False
+    at_falls: bool = False
 
     @property
     def evaluates_others(self) -> bool:

@@ -221,6 +221,7 @@ METHODS: dict[str, Method] = {
         **_rescaling(_constant, at_drops=True),
         default=1e-3,
         grid=POWERS,
+        at_falls=True,
     ),
     "swr_follow": Method(
         label="SWR, λ follows",
@@ -228,6 +229,7 @@ METHODS: dict[str, Method] = {
         **_rescaling(_following),
         default=1e-3,
         grid=POWERS,
+        at_falls=True,
     ),
     "swr_directions": Method(
         label="SWR + directions",

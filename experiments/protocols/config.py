@@ -225,6 +225,15 @@ class Config(Comparison):
                     f"method {method!r} acts at changes of data, and {self.protocol}"
                     " has none"
                 )
+            falls = self.decay or (
+                not self.is_stream and PROTOCOLS[self.protocol].drops
+            )
+            if entry.at_falls and not falls:
+                decaying = self.is_stream or f"{self.protocol}-decay" in PROTOCOLS
+                raise UserError(
+                    f"method {method!r} is swr where the learning rate never falls: use"
+                    f" swr{', or decay' if decaying else ''}"
+                )
             if entry.fresh and not self.is_stream:
                 raise UserError(
                     f"method {method!r} belongs to streams: use scratch or full_reset"

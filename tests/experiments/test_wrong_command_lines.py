@@ -184,6 +184,8 @@ WRONG = {
     "single-task --methods fire": "'fire' acts at changes of data, and single-task ha",
     "continual --methods scratch": "'scratch' belongs to warm-start: use vanilla or f",
     "--methods layer_norm --dataset cifar10 --model cnn_bn": "'cnn_bn' has none",
+    "stream --methods swr_follow": "learning rate never falls: use swr, or decay",
+    "agent --methods swr_reinit": "is swr where the learning rate never falls: use sw",
     "agent --methods dash": "takes a pass over new data, which an agent does not have",
     "agent --methods hare_and_tortoise": "evaluates other parameters than it trains",
     "agent --model actor_critic --environment minatar": "does not fit 'minatar'",

@@ -78,22 +78,29 @@ def learning_curves(rows: pd.DataFrame, columns: Sequence[str]) -> Figure | None
     figure = Figure(figsize=SIZE, layout="constrained")
     panels = figure.subplots(1, len(columns), squeeze=False)[0]
     for axes, column in zip(panels, columns, strict=True):
-        ends = []
-        for (first, of_entry), style in zip(drawn, looks, strict=True):
-            line = curve(of_entry, column)
-            if len(line):
-                _draw_line(axes, line, style, band=len(drawn) <= MOST_BANDS)
-                ends.append((first["name"], line["mean"].iloc[-1], style))
+        found = [curve(of_entry, column) for _, of_entry in drawn]
+        lines = [
+            (first["name"], line, style)
+            for (first, _), line, style in zip(drawn, found, looks, strict=True)
+            if len(line)
+        ]
+        axes.margins(x=0)
+        axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, steps=[1, 2, 5, 10]))
+        band = len(drawn) <= MOST_BANDS
+        if len({place for line in found for place in line.index}) == 1:
+            _draw_points(axes, lines, band)
+        else:
+            for _, line, style in lines:
+                _draw_line(axes, line, style, band)
+        ends = [(name, line["mean"].iloc[-1], style) for name, line, style in lines]
         for change in changes(rows):
             axes.axvline(change, color="#000000", lw=0.8, alpha=0.5, ls=":")
         axes.set_ylabel((METRICS | {metric(protocol): measure(protocol)})[column])
         axes.set_xlabel(task(protocol) if has_tasks(protocol) else "epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, steps=[1, 2, 5, 10]))
-        axes.margins(x=0)
         open_axes(axes)
         if column == "test_accuracy":
-            lines = pd.concat(curve(of_entry, column) for _, of_entry in drawn)
-            mean, deviation = lines["mean"], lines["deviation"].fillna(0)
+            together = pd.concat(found)
+            mean, deviation = together["mean"], together["deviation"].fillna(0)
             bands = pd.concat([mean - deviation, mean + deviation])
             axes.set_ylim(limits(bands, behind_changes(rows)))
     _name_ends(axes, ends)
@@ -155,6 +162,22 @@ def _draw_line(axes: Axes, line: pd.DataFrame, style: Style, band: bool) -> None
     if band:
         low, high = mean - line["deviation"], mean + line["deviation"]
         axes.fill_between(line.index, low, high, color=color, alpha=0.12, lw=0)
+
+
+def _draw_points(
+    axes: Axes, lines: Sequence[tuple[str, pd.DataFrame, Style]], band: bool
+) -> None:
+    """Means of what has one task or epoch, side by side, with their deviations."""
+    ((center, *_), *_) = (line.index for _, line, _ in lines)
+    right = center + 0.5
+    for k, (_, line, style) in enumerate(lines):
+        place = center + (k + 0.5) / len(lines) - 0.5
+        mean, color = line["mean"].iloc[0], style.color
+        spread = line["deviation"] if band and line["deviation"].notna().all() else None
+        axes.errorbar([place], [mean], spread, fmt="o", color=color, lw=style.width)
+        axes.plot([place, right], [mean, mean], color=color, lw=0.8, alpha=0.5)
+    axes.set_xlim(center - 0.5, right)
+    axes.set_xticks([center], [f"{center:g}"])
 
 
 def _name_ends(axes: Axes, ends: list[tuple[str, float, Style]]) -> None:

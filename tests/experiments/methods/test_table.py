@@ -244,13 +244,13 @@ def test_methods_fit_where_there_is_something_for_them_to_do(protocol):
 # of the learning rate; elsewhere enough to know that the protocol runs. The library's
 # other remedies run in test_remedies.py.
 AT_CHANGES = ("shrink_and_perturb", "head_reset", "full_reset", "fire", "dash")
-PENALISED = ("vanilla", "l2", "l2_init", "swr", "swr_two", "swr_reinit", "swr_follow")
+PENALISED = ("vanilla", "l2", "l2_init", "swr", "swr_two")
+AT_FALLS = ("swr_reinit", "swr_follow")
 RUN = {
     "warm-start": (*PENALISED, "scratch", *AT_CHANGES, "hard_projection"),
     "continual-full": ("head_reset", "swr"),
     "continual-limited": ("vanilla", "swr", "head_reset", "full_reset"),
-    "single-task": ("swr", "swr_reinit", "swr_follow"),
-    "single-task-decay": (*PENALISED, "hard_projection"),
+    "single-task-decay": (*PENALISED, *AT_FALLS, "hard_projection"),
     "balancedness": ("vanilla", "swr"),
 }
 
@@ -305,7 +305,8 @@ def test_every_method_trains_in_every_stage(results):
 @pytest.mark.parametrize("protocol", ["warm-start", "single-task-decay"])
 def test_what_penalises_or_rescales_holds_norms_down(results, protocol):
     free = growths(results[protocol, "vanilla"])[-1].mean()
-    for method in ("l2", "l2_init", "swr", "swr_two", "swr_reinit", "swr_follow"):
+    falls = AT_FALLS if protocol == "single-task-decay" else ()
+    for method in (*PENALISED[1:], *falls):
         assert growths(results[protocol, method])[-1].mean() < free, method
 
 
@@ -333,13 +334,11 @@ def test_resets_act_at_changes_of_data(results, protocol):
 
 
 def test_variants_differ_where_the_learning_rate_falls_and_only_there(results):
-    def losses(protocol, name, epochs=4):
-        return [r.train_loss for r in results[protocol, name] if r.epoch <= epochs]
+    def losses(name, epochs=4):
+        records = results["single-task-decay", name]
+        return [r.train_loss for r in records if r.epoch <= epochs]
 
-    for name in ("swr_reinit", "swr_follow"):
-        assert losses("single-task", name) == losses("single-task", "swr")
+    for name in AT_FALLS:
         # Of four epochs the second is the last before the first drop.
-        found = losses("single-task-decay", name, 2)
-        assert found == losses("single-task-decay", "swr", 2)
-        found = losses("single-task-decay", name)
-        assert found != losses("single-task-decay", "swr")
+        assert losses(name, 2) == losses("swr", 2)
+        assert losses(name) != losses("swr")

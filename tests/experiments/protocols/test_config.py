@@ -60,6 +60,15 @@ def of(method, value, **fields):
             "method 'head_reset' acts at changes of data, and single-task has none",
         ),
         (
+            {"protocol": "single-task", "methods": ("swr_reinit",)},
+            "method 'swr_reinit' is swr where the learning rate never falls: use swr,"
+            " or decay",
+        ),
+        (
+            {"protocol": "warm-start", "methods": ("swr_follow",)},
+            "method 'swr_follow' is swr where the learning rate never falls: use swr",
+        ),
+        (
             {"protocol": "continual-full", "methods": ("scratch",)},
             "method 'scratch' belongs to warm-start: use vanilla or full_reset",
         ),

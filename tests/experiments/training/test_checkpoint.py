@@ -60,8 +60,8 @@ CASES = {
         {
             "dataset": "mnist",
             "model": "cnn_bn",
-            "methods": ("swr_reinit",),
-            "coefficients": {"swr_reinit": {"feature": 0.05, "classifier": 0.2}},
+            "methods": ("swr_two",),
+            "coefficients": {"swr_two": {"feature": 0.05, "classifier": 0.2}},
             **FIELDS,
         },
         16,

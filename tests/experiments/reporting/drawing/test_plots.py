@@ -39,6 +39,21 @@ def test_a_stream_is_drawn_by_task_with_names_beside_it(write_folder, tmp_path):
     assert fresh.get_linestyle() == "--"
 
 
+def test_one_task_has_points_side_by_side(write_folder, tmp_path):
+    methods = ["fresh", "vanilla", "swr"]
+    fields = {"protocol": "random-labels", "methods": methods, "tasks": 1}
+    rows = rows_of(write_folder(tmp_path / "run", **fields))
+    (axes,) = plots.draw(rows).axes
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["1"]
+    assert sorted(named(axes)) == ["SWR", "fresh network", "vanilla"]
+    points = [bars.lines[0].get_xydata()[0] for bars in axes.containers]
+    places, means = zip(*sorted(map(tuple, points)), strict=True)
+    np.testing.assert_allclose(np.diff(places), 1 / 3)
+    expected = rows.groupby("method", sort=False)["online_accuracy"].mean()
+    np.testing.assert_allclose(sorted(means), sorted(expected))
+    assert all(len(bars.lines[2]) for bars in axes.containers)  # Deviations.
+
+
 def test_names_do_not_run_into_each_other(write_folder, tmp_path):
     methods = ["fresh", "vanilla", *(f"remedy_{i}" for i in range(18))]
     fields = {"protocol": "random-labels", "methods": methods, "seeds": 2}
