@@ -144,6 +144,10 @@ SENTENCES = {
             lambda: [*map(limited, ("l2_init", "vanilla")), falls("vanilla").mean()],
         ),
         (
+            r"On average SWR has what it had, within ([.\d]+)\.",
+            lambda: [abs(falls("swr").mean())],
+        ),
+        (
             r"falls twice, SWR has ([.\d]+) if .* reference norms, and ([.\d]+) if not",
             lambda: [falling("swr_reinit", 1e-3), falling("swr", 1e-3)],
         ),
@@ -298,8 +302,12 @@ SENTENCES = {
             ],
         ),
         (
-            r"has what it had before, within ([.\d]+)\.",
-            lambda: [abs(falls("swr").mean())],
+            r"had before, within ([.\d]+), and from ([.\d]+) less to ([.\d]+) more",
+            lambda: [
+                abs(falls("swr").mean()),
+                max(each := [f for s in (0, 1) for f in falls("swr", seed=s).dropna()]),
+                -min(each),
+            ],
         ),
         (
             r"\.01 of what it had, after (\d+) epochs at the first two changes and"
@@ -460,6 +468,17 @@ SENTENCES = {
             ),
         ),
         (
+            r"plain Adam does, ([.\d]+) to ([.\d]+) over the last fifth\. Hard pr",
+            lambda: [
+                min(ends := of("random-labels-mnist", "last", *HELD, "vanilla")),
+                max(ends),
+            ],
+        ),
+        (
+            r"Hard projection, which is SWR with λ = 1, has ([.\d]+) and is above",
+            lambda: of("random-labels-mnist", "score", "hard_projection"),
+        ),
+        (
             r"plain Adam ([.\d]+), SWR ([.\d]+), SWR with two λ ([.\d]+)\.",
             lambda: of(
                 "random-labels-mnist", "dead_units", "vanilla", "swr", "swr_two"
@@ -517,6 +536,9 @@ SENTENCES = {
     ],
 }
 """What pages say in words, and what it must be."""
+
+HELD = ("swr", "swr_two", "project_norms", "weight_clipping")
+"""What holds norms or entries alone."""
 
 SCALED = ("swr_function", "swr")
 """SWR with the value kept, and with both scaled."""
@@ -780,8 +802,8 @@ LIMITED = {"l2": 2e-2, "swr": 0.1}
 
 
 @functools.cache
-def stages(method, column="test_accuracy", λ=None):
-    """Of limited access on CIFAR-10, means over seeds: stages by epochs."""
+def stages(method, column="test_accuracy", λ=None, seed=None):
+    """Of limited access on CIFAR-10, means over seeds or one: stages by epochs."""
     λ = λ or LIMITED.get(method)
     found = []
     for part in PARTS["continual-limited-cifar10"]:
@@ -791,6 +813,8 @@ def stages(method, column="test_accuracy", λ=None):
             found.append(epochs_of(part))
     rows = pd.concat(found)
     rows = rows[rows["method"] == method]
+    if seed is not None:
+        rows = rows[rows["seed"] == seed]
     return rows.pivot_table(column, index="stage", columns="epoch")
 
 
@@ -800,9 +824,9 @@ def limited(method, λ=None):
     return row_of("continual-limited-cifar10", method, λ)["score"]
 
 
-def falls(method, λ=None):
+def falls(method, λ=None, seed=None):
     """What is lost there in the first epoch behind each change."""
-    found = stages(method, λ=λ)
+    found = stages(method, λ=λ, seed=seed)
     return found[100].shift() - found[1]
 
 
