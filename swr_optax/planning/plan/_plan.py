@@ -48,8 +48,9 @@ class RescalingPlan:
         units: the layers of hidden units, in network order, as far as they can be
             followed: none in a ``while``, a branch or a ``shard_map``, in a loop
             that picks its layers by number, in front of a grouped convolution of
-            one network, with weights that are tied across a nonlinearity, or with
-            parameters that are excluded.
+            one network, with weights that are tied across a nonlinearity, with
+            outgoing weights whose zeros would be no numbers, as where each unit's
+            are divided by their own norm, or with parameters that are excluded.
             Layers of a stack and members of an ensemble have units of their own,
             unless these meet.  A plan that was written by hand has none.
     """

@@ -164,7 +164,10 @@ def _found(group: Group, rows: Sequence[int | slice]) -> list[FoundUnits]:
     met = [*meetings, *((node,) for node in group.sums)]
     mixed = any(not made.isdisjoint(group.ancestors(nodes)) for nodes in met)
     mixed |= len(products) < len(contracted)
-    mixed |= not Zeros(group, weights).hold(weights)
+    zeros = Zeros(group, weights)
+    if not zeros.are_harmless():
+        raise Mixed  # What is reset would never be a number again.
+    mixed |= not zeros.hold(weights)
     sides: dict[str, list[Node]] = {"incoming": [], "outgoing": [], "statistics": []}
     for node in group.parents:
         place = network.leaves.get(node.number)

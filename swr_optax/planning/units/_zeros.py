@@ -7,6 +7,7 @@ of these, such as ``o * scale``, is zero too.  Of ``softplus(o)`` it is not.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+import math
 
 from jax.extend import core
 import numpy as np
@@ -34,6 +35,10 @@ IF_ALL = frozenset(
 """Of these all operands whose entries go into the result must be zeros."""
 
 
+SINGULAR = frozenset(["cbrt", "log", "rsqrt", "sqrt"])
+"""Of these the value or the derivative at zero is infinite, or may be."""
+
+
 class Zeros:
     """Which slices of a group are zero if those of the leaves are.
 
@@ -44,13 +49,34 @@ class Zeros:
 
     def __init__(self, group: Group, nodes: Iterable[Node]) -> None:
         self.group = group
-        self._zero = group.ancestors(nodes)
+        self._nodes = group.ancestors(nodes)
+        self._zero = set(self._nodes)
         while gone := {node for node in self._zero if not self._is_made(node)}:
             self._zero -= gone  # In a loop what is made of these goes next.
 
     def hold(self, nodes: Iterable[Node]) -> bool:
         """Whether the slices at all of these places are zero."""
         return self._zero.issuperset(nodes)
+
+    def are_harmless(self) -> bool:
+        """Whether values and derivatives are finite where these slices are zero.
+
+        They are not of ``o / norm(o)`` for the norm of each unit, even if that is
+        guarded: the root's derivative is infinite and is multiplied by zero.
+        """
+        return not any(map(self._is_singular, self._nodes))
+
+    def _is_singular(self, node: Node) -> bool:
+        step, _ = self.group.network.made.get(node.number, (None, 0))
+        if not isinstance(step, Step):
+            return False
+        name = step.eqn.primitive.name
+        zeros = self._zeros(node, step.operands)
+        if name == "div":
+            return zeros[1]
+        if name in ("integer_pow", "pow"):
+            return zeros[0] and not _exponent(step) >= 1  # Which may be unknown.
+        return name in SINGULAR and zeros[0]
 
     def _is_made(self, node: Node) -> bool:
         """Whether zeros come out, as far as zeros go in."""
@@ -72,8 +98,8 @@ class Zeros:
             return any(self._zeros(node, operands))
         if name == "div":
             return self._zeros(node, operands)[0]
-        if name == "integer_pow":
-            return step.eqn.params["y"] > 0 and all(self._zeros(node, operands))
+        if name in ("integer_pow", "pow"):
+            return self._zeros(node, operands)[0] and _exponent(step) > 0
         if name not in IF_ALL:
             return False
         contents = _contents(step)
@@ -115,6 +141,16 @@ class Zeros:
             and step.eqn.primitive.name in IF_ALL
             and all(map(self._is_nothing, _contents(step)))
         )
+
+
+def _exponent(step: Step) -> float:
+    """Of a power; NaN if it is not known."""
+    if step.eqn.primitive.name == "integer_pow":
+        return step.eqn.params["y"]
+    exponent = step.operands[1]
+    if isinstance(exponent, core.Literal) and np.ndim(exponent.val) == 0:
+        return float(exponent.val)
+    return math.nan
 
 
 def _contents(step: Step) -> tuple[Operand, ...]:
