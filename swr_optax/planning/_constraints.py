@@ -17,7 +17,10 @@ DENOMINATOR = 5040
 
 
 def solve_exponents(
-    rows: np.ndarray, weights: Sequence[int], priority: Priority
+    rows: np.ndarray,
+    weights: Sequence[int],
+    priority: Priority,
+    first: Sequence[bool] | None = None,
 ) -> np.ndarray:
     r"""The matrix E in ``s = E @ log_c``: every leaf's scaler from the weights'.
 
@@ -29,7 +32,9 @@ def solve_exponents(
 
     - ``"norms"`` gives every weight exactly what is wanted and the other leaves
       the least-squares solution of :math:`K s = 0`, the smallest if there are
-      many: :math:`E_W = I`, :math:`E_R = -K_R^+ K_W`.
+      many: :math:`E_W = I`, :math:`E_R = -K_R^+ K_W`.  The rows that are ``first``
+      are met as well as can be before the others: a running statistic follows
+      what it measures, and does not make up for weights that disagree.
     - ``"function"`` solves :math:`K s = 0` exactly and comes as near to what is
       wanted as that allows: :math:`E = N N_W^+` with the columns of N an
       orthonormal basis of the null space of K.
@@ -40,21 +45,27 @@ def solve_exponents(
         rows: K, of shape (constraints, leaves).
         weights: the leaves that are weights, in the order of ``log_c``.
         priority: which of the two promises is kept where they conflict.
+        first: for each row whether it is met before the others; by default none.
 
     Returns:
         E, float64, of shape (leaves, weights).
     """
     columns = list(weights)
     leaves = rows.shape[1]
-    rows = _distinct(rows)
+    before = np.zeros(len(rows), bool) if first is None else np.array(first, bool)
     if priority == "norms":
         rest = np.setdiff1d(np.arange(leaves), columns)
         exponents = np.zeros((leaves, len(columns)))
         exponents[columns] = np.eye(len(columns))
-        if len(rest) and len(rows):
-            exponents[rest] = -_pseudo_inverse(rows[:, rest]) @ rows[:, columns]
+        free = np.eye(len(rest))  # Directions in which the rest may move.
+        for part in (_distinct(rows[before]), _distinct(rows[~before])):
+            if len(part) and free.size:
+                moves = part[:, rest] @ free
+                exponents[rest] -= free @ _pseudo_inverse(moves) @ part @ exponents
+                if before.any():
+                    free = free @ _null_space(moves)
     else:
-        basis = _null_space(rows)
+        basis = _null_space(_distinct(rows))
         exponents = basis @ _pseudo_inverse(basis[columns])
     return without_noise(exponents)
 

@@ -136,9 +136,12 @@ def plan_rescaling(
                 f"keep_outputs names {name!r}, but fn returns {', '.join(outputs)}"
             )
         walk.require(outputs[name].degree, f"output {name} must be kept")
-    rows = [r.row for r in walk.requirements if r.kind != "approximate"]
+    rows = [r for r in walk.requirements if r.kind != "approximate"]
     exponents = solve_exponents(
-        np.reshape(rows, (-1, len(walk.paths))), walk.weights, priority
+        np.reshape([r.row for r in rows], (-1, len(walk.paths))),
+        walk.weights,
+        priority,
+        [r.first for r in rows],
     )
     leaves = tuple(
         dataclasses.replace(
@@ -292,6 +295,7 @@ def _require_same_scale(walk: Walk, given: Known, updated: Known) -> None:
             walk.require(
                 walk.settled(after).degree - before.degree,
                 f"{walk.name(before)} and its update must share one scale",
+                first=True,
             )
 
 

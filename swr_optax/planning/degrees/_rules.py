@@ -173,7 +173,8 @@ def _normalise(
         row = degree.copy()
         row[statistics] += sign * other.degree[statistics]
         names = ", ".join(walk.paths[i] for i in statistics if other.degree[i])
-        walk.require(row, f"{names} must follow the scale of what it measures")
+        words = f"{names} must follow the scale of what it measures"
+        walk.require(row, words, first=True)
 
 
 def power(exponent: float | str) -> Rule:

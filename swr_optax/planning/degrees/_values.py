@@ -35,11 +35,14 @@ class Requirement:
             ``"approximate"`` rows decide nothing: they tell where a small
             constant makes a rule inexact.
         words: where in the network this comes from, for the plan's report.
+        first: whether it says what a running statistic must follow, which is met
+            before other rows where not all can be.
     """
 
     row: Degree
     kind: Kind
     words: str
+    first: bool = False
 
 
 class Epsilon(NamedTuple):

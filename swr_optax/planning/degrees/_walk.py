@@ -96,9 +96,12 @@ class Walk:
 
     # Requirements.
 
-    def require(self, row: Degree, words: str, kind: Kind = "exact") -> None:
+    def require(
+        self, row: Degree, words: str, kind: Kind = "exact", first: bool = False
+    ) -> None:
         """Demands ``row @ s == 0``."""
-        self.settle(self.requirement(row, words, kind))
+        demand = self.requirement(row, words, kind)
+        self.settle(dataclasses.replace(demand, first=first))
 
     def requirement(self, row: Degree, words: str, kind: Kind = "exact") -> Requirement:
         """The demand that ``row @ s == 0``, not made yet."""

@@ -31,6 +31,34 @@ def test_norms_come_first_where_both_cannot_be_had():
     )
 
 
+def test_a_statistic_follows_what_it_measures_and_makes_up_for_nothing():
+    """Where v measures data, and w2 x / √v + w1 x is a sum that cannot be met."""
+    rows = np.array([[0.0, 0.0, 1.0], [1.0, -1.0, 0.5]])  # w1, w2, v
+    exponents = solve_exponents(rows, [0, 1], "norms", [True, False])
+    np.testing.assert_array_equal(exponents, [[1, 0], [0, 1], [0, 0]])
+    # As one demand of many it would be moved.
+    assert solve_exponents(rows, [0, 1], "norms")[2].all()
+
+
+@given(st.integers(0, 2**16), st.integers(2, 8), st.integers(1, 8))
+@settings(max_examples=60, deadline=None)
+def test_what_comes_first_is_met_as_if_it_weighed_much_more(seed, leaves, count):
+    rng = np.random.default_rng(seed)
+    rows = rng.uniform(-0.9, 0.9, (count, leaves))
+    rows[:, 0] = 1.0  # As the solver scales them.
+    first = rng.random(count) < 0.5
+    weights = rng.permutation(leaves)[: rng.integers(1, leaves)]
+    rest = np.setdiff1d(np.arange(leaves), weights)
+    wanted = rng.normal(size=len(weights))
+    s = solve_exponents(rows, list(weights), "norms", first) @ wanted
+    heavy = np.where(first, 1e5, 1.0)[:, None] * rows
+    expected, *_ = np.linalg.lstsq(
+        heavy[:, rest], -heavy[:, weights] @ wanted, rcond=1e-12
+    )
+    residual = rows[:, rest] @ expected + rows[:, weights] @ wanted
+    np.testing.assert_allclose(rows @ s, residual, atol=1e-4)
+
+
 def test_without_constraints_only_the_weights_scale():
     for priority in ("norms", "function"):
         exponents = solve_exponents(np.zeros((0, 3)), [2, 0], priority)

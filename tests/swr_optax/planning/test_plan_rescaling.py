@@ -603,3 +603,53 @@ def test_seven_billion_parameters_plan_in_seconds(priority):
     assert found["layers"] == 3 + 32 * 9
     assert found["seconds"] < 30
     assert found["gigabytes"] < 2
+
+
+def scaled_by(plan, path):
+    """The layers whose scalers move a leaf, with their exponents."""
+    (row,) = plan.exponents[[leaf.path == path for leaf in plan.leaves]]
+    names = [layer.name for layer in plan.layers]
+    return {name: value for name, value in zip(names, row, strict=True) if value}
+
+
+def test_statistics_of_observations_stay_where_weights_disagree():
+    """A residual network behind a running normaliser of its inputs, as SimBa has it."""
+
+    def normed(x):
+        return x * jax.lax.rsqrt(jnp.square(x).mean(-1, keepdims=True))
+
+    def fn(params, stats, x):
+        mean = stats["mean"] + (x.mean(0) - stats["mean"]) / 9
+        square = jnp.square(x - stats["mean"]).mean(0)
+        var = stats["var"] + (square - stats["var"]) / 9
+        x = (x - stats["mean"]) * jax.lax.rsqrt(stats["var"]) @ params["in"]
+        x = x + jax.nn.relu(normed(x) @ params["up"]) @ params["down"]
+        return normed(x) @ params["out"], {"mean": mean, "var": var}
+
+    shapes = {"in": (5, 8), "up": (8, 16), "down": (16, 8), "out": (8, 2)}
+    params = {name: jnp.ones(shape) for name, shape in shapes.items()}
+    stats = {"mean": jnp.zeros(5), "var": jnp.ones(5)}
+    plan = swr_optax.plan_rescaling(fn, params, jnp.ones((4, 5)), stats=stats)
+    assert any("meet in 'add'" in line for line in plan.unmet)
+    assert not any("must follow" in line or "update" in line for line in plan.unmet)
+    assert scaled_by(plan, "mean") == scaled_by(plan, "var") == {}
+
+
+def test_a_frozen_batchnorm_follows_what_it_measured_and_nothing_else():
+    def norm(name, params, stats, x):
+        x = (x - stats[name]["mean"]) * jax.lax.rsqrt(stats[name]["var"])
+        return x * params[name]["scale"]
+
+    def fn(params, stats, x):
+        x = norm("one", params, stats, x @ params["in"])
+        return x + norm("two", params, stats, jax.nn.relu(x) @ params["w"])
+
+    params = {"in": jnp.ones((5, 8)), "w": jnp.ones((8, 8))}
+    params |= {name: {"scale": jnp.ones(8)} for name in ("one", "two")}
+    stats = {n: {"mean": jnp.zeros(8), "var": jnp.ones(8)} for n in ("one", "two")}
+    plan = swr_optax.plan_rescaling(fn, params, jnp.ones((4, 5)), stats=stats)
+    assert any("meet in 'add'" in line for line in plan.unmet)
+    assert scaled_by(plan, "one/mean") == {"in": 1}
+    assert scaled_by(plan, "one/var") == {"in": 2}
+    assert scaled_by(plan, "two/mean") == {"one/scale": 1, "w": 1}
+    assert scaled_by(plan, "two/var") == {"one/scale": 2, "w": 2}
