@@ -34,11 +34,11 @@ WRAPPERS_THAT_TAKE_EVERY_STEP = (
 )
 """States of wrappers that never leave out a step of what they wrap."""
 
-WRAPPERS_THAT_CHANGE_UPDATES = (
-    optax.contrib.MechanicState,
-    optax.LookaheadState,
-)
-"""States of wrappers that make other updates of what they wrap."""
+WRAPPERS_THAT_AVERAGE = {
+    optax.contrib.ScheduleFreeState: "with schedule_free_eval_params",
+    optax.LookaheadState: "with the slow parameters",
+}
+"""States of wrappers whose parameters are averages, and what these measure with."""
 
 
 def reset_reference_norms(
@@ -119,26 +119,29 @@ def rescale_statistics(
     Raises:
         ValueError: if ``stats`` are not those of the plan, if ``opt_state``
             holds no :class:`SoftWeightRescalingState`, if ``previous`` is
-            needed and missing, or if a wrapper is around the transformation that
-            changes its updates (such as :func:`optax.contrib.mechanize` and
-            :func:`optax.contrib.schedule_free`).
+            needed and missing, or if ``opt_state`` holds an optimiser that changes
+            what the transformation did: around it :func:`optax.contrib.mechanize`,
+            :func:`optax.contrib.schedule_free` or :func:`optax.lookahead`, beside it
+            :func:`optax.contrib.cocob` or a :func:`optax.contrib.sam` that is not
+            opaque.
         TypeError: if ``plan`` is no plan.
     """
     check_plan(plan)
     states = _rescaling_states(opt_state)
     wrappers = _wrappers(opt_state)
-    if optax.contrib.ScheduleFreeState in wrappers:
-        raise ValueError(
-            "opt_state holds a ScheduleFreeState around soft_weight_rescaling, whose"
-            " parameters are averages that no scale follows: measure the statistics"
-            " anew, with schedule_free_eval_params"
-        )
     for wrapper in wrappers:
-        if wrapper in WRAPPERS_THAT_CHANGE_UPDATES:
+        if wrapper in WRAPPERS_THAT_AVERAGE:
             raise ValueError(
                 f"opt_state holds a {wrapper.__name__} around soft_weight_rescaling,"
-                " whose updates it changes: chain soft_weight_rescaling behind it"
+                " whose parameters are averages that no scale follows: measure the"
+                f" statistics anew, {WRAPPERS_THAT_AVERAGE[wrapper]}"
             )
+    if optax.contrib.MechanicState in wrappers:
+        raise ValueError(
+            "opt_state holds a MechanicState around soft_weight_rescaling, whose"
+            " updates it changes: chain soft_weight_rescaling behind it"
+        )
+    _check_beside(opt_state)
     if previous is None:
         for wrapper in wrappers:
             if wrapper not in (*CONTAINERS, *WRAPPERS_THAT_TAKE_EVERY_STEP):
@@ -268,6 +271,26 @@ def _wrappers(node: Any) -> list[type]:
         return []
     children = jax.tree.leaves(node, is_leaf=lambda below: below is not node)
     return [type(node), *itertools.chain(*map(_wrappers, children))]
+
+
+def _check_beside(opt_state: Any) -> None:
+    """Refuses optimisers beside the transformation that undo what it did."""
+
+    def undoes(node: Any) -> bool:
+        # An opaque one keeps no parameters to go back to.
+        goes_back = isinstance(node, optax.contrib.SAMState) and node.cache is not None
+        return goes_back or isinstance(node, optax.contrib.COCOBState)
+
+    for node in jax.tree.leaves(opt_state, is_leaf=undoes):
+        if undoes(node) and not _rescaling_states_in(node):
+            name = type(node).__name__
+            how = "use another optimiser"
+            if isinstance(node, optax.contrib.SAMState):
+                how = "chain it behind the optimiser that sam is given"
+            raise ValueError(
+                f"opt_state holds a {name} beside soft_weight_rescaling, which returns"
+                f" to earlier parameters: {how}"
+            )
 
 
 def _is_rescaling_state(node: Any) -> bool:

@@ -151,11 +151,13 @@ def soft_weight_rescaling(
 
     Chain it last, behind the optimiser: what it rescales is ``params +
     updates``.  Inside :func:`optax.MultiSteps` and other wrappers that decide
-    when to step it may stand with the optimiser; but it belongs behind those
-    that make other updates of what they wrap (:func:`optax.lookahead`,
-    :func:`optax.contrib.mechanize`).  Inside :func:`optax.contrib.schedule_free` it
-    must stand: behind it, the average and the iterates that it keeps would not
-    know of the rescaling, and the iterates grow without bound.
+    when to step it may stand with the optimiser; but it belongs behind
+    :func:`optax.contrib.mechanize`, which makes other updates of what it wraps.
+    Inside :func:`optax.contrib.schedule_free`, :func:`optax.lookahead` and
+    :func:`optax.contrib.sam` it must stand: behind them, the averages, iterates or
+    earlier parameters that they keep would not know of the rescaling.  Nor does
+    :func:`optax.contrib.cocob`, which makes its parameters anew from the first ones
+    and undoes any rescaling.
 
     Parameters of 16 bits or fewer would swallow small factors, so a layer with
     such leaves owes its scaler, one number in the state, until that is large

@@ -226,6 +226,36 @@ def test_statistics_cannot_follow_what_a_wrapper_changes(wrap, name):
             swr_optax.rescale_statistics(stats, state, plan, previous=previous)
 
 
+def test_lookahead_s_slow_parameters_are_averages_too():
+    params, stats, plan, swr, _ = batch_norm()
+    both = optax.LookaheadParams.init_synced(params)
+    state = optax.lookahead(swr, 5, 0.5).init(both)
+    with pytest.raises(ValueError, match=r"LookaheadState around .* the slow param"):
+        swr_optax.rescale_statistics(stats, state, plan)
+
+
+def sam(opaque):
+    return optax.contrib.sam(optax.sgd(0.1), optax.sgd(0.1), opaque_mode=opaque)
+
+
+def test_statistics_cannot_follow_what_is_undone_beside_it():
+    params, stats, plan, swr, _ = batch_norm()
+    for other, message in (
+        (sam(opaque=False), r"SAMState beside .* the optimiser that sam is given"),
+        (optax.contrib.cocob(), r"COCOBState beside .* another optimiser"),
+    ):
+        state = optax.chain(other, swr).init(params)
+        with pytest.raises(ValueError, match=message):
+            swr_optax.rescale_statistics(stats, state, plan)
+    # Which goes back within a step, or has the rescaled parameters to go back to.
+    state = optax.chain(sam(opaque=True), swr).init(params)
+    chex.assert_trees_all_equal(swr_optax.rescale_statistics(stats, state, plan), stats)
+    chained = optax.chain(optax.sgd(0.1), swr)
+    state = optax.contrib.sam(chained, optax.sgd(0.1)).init(params)
+    found = swr_optax.rescale_statistics(stats, state, plan, previous=state)
+    chex.assert_trees_all_equal(found, stats)
+
+
 def test_the_state_of_another_optimiser_is_no_previous_state():
     params, stats, plan, swr, _ = batch_norm()
     two = optax.chain(swr, swr).init(params)
