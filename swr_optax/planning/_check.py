@@ -97,7 +97,8 @@ def check(
 
     def outputs_of(params: Any, stats: Any) -> list[np.ndarray]:
         trees = (params,) if stats is None else (params, stats)
-        returned = fn(*trees, *inputs)
+        # Trees of its own, since a network that is an object changes what it is given.
+        returned = fn(*jax.tree.map(lambda leaf: leaf, (*trees, *inputs)))
         names = output_names(returned, stats)
         if tuple(name for name in names if name is not None) != plan.outputs:
             raise ValueError(
@@ -105,7 +106,7 @@ def check(
                 f" made for {', '.join(plan.outputs)}"
             )
         arrays = zip(names, jax.tree.leaves(returned), strict=True)
-        return [np.asarray(array) for name, array in arrays if name is not None]
+        return [_as_numbers(array) for name, array in arrays if name is not None]
 
     old = outputs_of(params, stats)
     for name, before in zip(plan.outputs, old, strict=True):
@@ -135,6 +136,13 @@ def check(
             same = _chosen(before) == _chosen(after)
             equal, compared = equal + int(same.sum()), compared + same.size
     return Check(deviation, equal / compared if compared else 1.0)
+
+
+def _as_numbers(output: Any) -> np.ndarray:
+    """An output as NumPy has it; of a random key the numbers inside."""
+    if jnp.issubdtype(jnp.result_type(output), jax.dtypes.prng_key):
+        output = jax.random.key_data(output)
+    return np.asarray(output)
 
 
 def _check_whole(value: Any, name: str) -> None:

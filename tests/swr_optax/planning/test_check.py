@@ -1,5 +1,6 @@
 """Networks of many kinds: rescaling preserves their function, or their norms."""
 
+from flax import nnx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -321,6 +322,47 @@ def test_outputs_of_zeros_or_nothing():
         return x @ (p["w"] - W["w"])
 
     assert checked(grows).deviation == jnp.inf
+
+
+def test_random_keys_among_the_outputs_are_compared():
+    def fn(p, x, key):
+        key, noise = jax.random.split(key)
+        kept = jax.random.bernoulli(noise, 0.5, x.shape)
+        return (x * kept) @ p["w"], key
+
+    key = jax.random.key(3)
+    plan = swr_optax.plan_rescaling(fn, W, X, key)
+    found = swr_optax.check(plan, fn, W, X, key)
+    assert found.deviation < 1e-5
+    assert found.agreement == 1
+
+
+def test_an_object_that_changes_as_it_runs_is_run_on_a_copy():
+    """In nnx dropout counts its calls and BatchNorm moves, in what it is given."""
+
+    class Net(nnx.Module):
+        def __init__(self):
+            rngs = nnx.Rngs(0)
+            self.hidden = nnx.Linear(4, 8, rngs=rngs)
+            self.norm = nnx.BatchNorm(8, rngs=rngs)
+            self.dropout = nnx.Dropout(0.5, rngs=rngs)
+            self.out = nnx.Linear(8, 3, rngs=rngs)
+
+        def __call__(self, x):
+            x = self.dropout(nnx.relu(self.norm(self.hidden(x))))
+            return self.out(x)
+
+    graph, params, rest = nnx.split(Net(), nnx.Param, ...)
+
+    def fn(params, rest, x):
+        net = nnx.merge(graph, params, rest)
+        return net(x), nnx.state(net, nnx.Not(nnx.Param))
+
+    before = jax.tree.map(jnp.copy, rest)
+    plan = swr_optax.plan_rescaling(fn, params, X, stats=rest)
+    assert swr_optax.check(plan, fn, params, X, stats=rest).deviation < 1e-4
+    for found, kept in zip(*map(jax.tree.leaves, (rest, before)), strict=True):
+        assert (found == kept).all()
 
 
 def test_trials_must_be_positive():
