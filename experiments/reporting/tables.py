@@ -283,9 +283,9 @@ def _relative_scores(rows: pd.DataFrame) -> dict[str, pd.Series]:
 
 
 def _steps(setting: Sequence[str]) -> int:
-    """Iterations of an agent, in all levels."""
+    """Iterations of an agent, in all levels; 0 if its run does not say."""
     told = dict(zip(SETTING, setting, strict=True))
-    return int(told["tasks"]) * int(told["iterations"])
+    return int(told["tasks"]) * int(told["iterations"] or 0)
 
 
 def runs(collection: Collection) -> Table:
