@@ -152,10 +152,10 @@ def test_the_papers_grids():
     pairs = {(c["feature"], c["classifier"]) for c in grids["swr_two"]}
     assert pairs == {(f, c) for f in grids["swr"] for c in grids["swr"]}
     for method, grid in grids.items():  # Each of them is a legal coefficient.
+        at_falls = METHODS[method].at_falls
+        protocol = "single-task-decay" if at_falls else "warm-start"
         for value in grid:
-            Config(
-                methods=(method,), coefficients={method: value}, protocol="warm-start"
-            )
+            Config(protocol, methods=(method,), coefficients={method: value})
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,7 @@ def test_some_have_none(method):
 
 def test_streams_have_what_their_sweep_found():
     for method, value in STREAM_COEFFICIENTS.items():
-        config = Config("random-labels", methods=(method,), tasks=2)
+        config = Config("random-labels", methods=(method,), tasks=2, decay=True)
         assert config.coefficient(method) == value
     config = Config("random-labels", methods=("upgd",), tasks=2)
     assert config.coefficient("upgd") == METHODS["upgd"].default
