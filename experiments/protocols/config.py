@@ -212,6 +212,7 @@ class Config(Comparison):
         return tuple("swr_two" if name == "swr" else name for name in methods)
 
     def _check_methods(self) -> None:
+        falls = self.decay or (not self.is_stream and PROTOCOLS[self.protocol].drops)
         for method in self.methods:
             entry = METHODS[method]
             one_stage = not self.is_stream and self.protocol_stages == 1
@@ -225,9 +226,6 @@ class Config(Comparison):
                     f"method {method!r} acts at changes of data, and {self.protocol}"
                     " has none"
                 )
-            falls = self.decay or (
-                not self.is_stream and PROTOCOLS[self.protocol].drops
-            )
             if entry.at_falls and not falls:
                 decaying = self.is_stream or f"{self.protocol}-decay" in PROTOCOLS
                 raise UserError(

@@ -24,7 +24,7 @@ def missing(collection: Collection) -> dict[str, list[str]]:
     runs = collection.runs
     replaced = {(old, method) for old, method, _ in collection.replaced}
     shown = [(r, m) for r in runs for m in r.methods if (r, m) not in replaced]
-    published = _covered(runs, as_published=True)
+    covered, published = _covered(runs), _covered(runs, as_published=True)
     found = {
         "Not readable": collection.unreadable,
         "Not finished": [line for pair in shown for line in _unfinished(*pair)],
@@ -35,11 +35,9 @@ def missing(collection: Collection) -> dict[str, list[str]]:
             for old, method, new in collection.replaced
         ],
         "Not measured": [line for run in runs for line in _unmeasured(run)],
-        "In the paper's tables, with no run at all": _lines(
-            PUBLISHED.keys() - _covered(runs)
-        ),
+        "In the paper's tables, with no run at all": _lines(PUBLISHED.keys() - covered),
         "In the paper's tables, run only shorter or trained otherwise": _lines(
-            (_covered(runs) & PUBLISHED.keys()) - published
+            (covered & PUBLISHED.keys()) - published
         ),
     }
     return {heading: lines for heading, lines in found.items() if lines}

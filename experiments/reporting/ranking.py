@@ -266,7 +266,7 @@ def ranking(frame: pd.DataFrame) -> pd.DataFrame:
     whole = entries["score"].count() == table["seeds"]
     of_score = ["score", "first", "last", "end", "deviation"]
     table[of_score] = table[of_score].where(whole, axis="index")
-    enough = table["seeds"] >= FEWEST_SEEDS
+    enough = whole & (table["seeds"] >= FEWEST_SEEDS)
     error = (table["deviation"] / np.sqrt(table["seeds"])).where(enough)
     half = error * stats.t.isf(LEVEL / 2, table["seeds"] - 1)
     table["low"], table["high"] = table["score"] - half, table["score"] + half
@@ -276,8 +276,7 @@ def ranking(frame: pd.DataFrame) -> pd.DataFrame:
     if frame["protocol"].iloc[0] == AGENT:
         table = table.join(_middle(entries))
     by_seed = found.pivot(index="seed", columns=ENTRY, values="score")
-    enough = (table["seeds"] >= FEWEST_SEEDS) & np.isfinite(table["score"])
-    several = list(table.index[enough])
+    several = [entry for entry in table.index if enough[entry]]
     several = [several[i] for i in all_tested(by_seed[several])]
     tests = comparisons(by_seed[several])
     apart = [pair for pair, p in tests.items() if p <= LEVEL]

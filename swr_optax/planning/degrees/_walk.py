@@ -100,12 +100,13 @@ class Walk:
         self, row: Degree, words: str, kind: Kind = "exact", first: bool = False
     ) -> None:
         """Demands ``row @ s == 0``."""
-        demand = self.requirement(row, words, kind)
-        self.settle(dataclasses.replace(demand, first=first))
+        self.settle(self.requirement(row, words, kind, first))
 
-    def requirement(self, row: Degree, words: str, kind: Kind = "exact") -> Requirement:
+    def requirement(
+        self, row: Degree, words: str, kind: Kind = "exact", first: bool = False
+    ) -> Requirement:
         """The demand that ``row @ s == 0``, not made yet."""
-        return Requirement(row, kind, words + self._where())
+        return Requirement(row, kind, words + self._where(), first)
 
     def settle(self, requirement: Requirement) -> None:
         """Notes a requirement, unless it is no news."""

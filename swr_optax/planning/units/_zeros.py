@@ -71,12 +71,11 @@ class Zeros:
         if not isinstance(step, Step):
             return False
         name = step.eqn.primitive.name
-        zeros = self._zeros(node, step.operands)
-        if name == "div":
-            return zeros[1]
         if name in ("integer_pow", "pow"):
-            return zeros[0] and not _exponent(step) >= 1  # Which may be unknown.
-        return name in SINGULAR and zeros[0]
+            singular = not _exponent(step) >= 1  # Which may be unknown.
+        else:
+            singular = name == "div" or name in SINGULAR
+        return singular and self._zeros(node, step.operands)[name == "div"]
 
     def _is_made(self, node: Node) -> bool:
         """Whether zeros come out, as far as zeros go in."""
