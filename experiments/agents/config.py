@@ -102,7 +102,8 @@ class AgentConfig(Comparison):
         default = METHODS[method].default
         if default is None:
             return None
-        return Choice(AGENT_COEFFICIENTS.get(method, default), published=False)
+        swept = method in AGENT_COEFFICIENTS
+        return Choice(AGENT_COEFFICIENTS.get(method, default), published=swept)
 
     def to_json(self) -> str:
         """All that a repetition needs: the fields, versions and the device."""

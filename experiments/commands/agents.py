@@ -7,6 +7,7 @@ from pathlib import Path
 from experiments.agents.agent_loop import run_agents
 from experiments.agents.config import AgentConfig
 from experiments.commands.live_table import Shown
+from experiments.commands.stages import name_defaults
 from experiments.commands.streams import Learn, run_tasks
 from experiments.training.compiled import keep_compiled_programs
 from experiments.training.engine import Engine, run_here
@@ -29,6 +30,7 @@ def run(
 
     def with_programs() -> tuple[AgentConfig, Learn]:
         keep_compiled_programs()
+        name_defaults(config)
         return config, lambda tick, checkpoints: run_agents(
             config, tick, checkpoints, engine
         )

@@ -91,12 +91,15 @@ def _is_still(path: Path, file: IO[str]) -> bool:
         return False
 
 
-def finished_rows(out: Path, identity: str) -> pd.DataFrame | None:
+def finished_rows(
+    out: Path, identity: str, tensorboard: bool = False
+) -> pd.DataFrame | None:
     """The metrics of a run that a folder has already, which is said; else None.
 
     Args:
         out: the folder.
         identity: the configuration, as ``config.json`` has it.
+        tensorboard: whether event files are wanted, which a finished run cannot give.
 
     Raises:
         UserError: if it has another one, which may be the work of hours.
@@ -109,7 +112,10 @@ def finished_rows(out: Path, identity: str) -> pd.DataFrame | None:
         raise UserError(f"{out} has another run ({changes}): {OTHERWISE}")
     if not _is_whole(run):
         return None
-    print(f"{out} has this run already: --restart runs it again", file=sys.stderr)
+    again = "--restart runs it again"
+    if tensorboard:
+        again += ", and writes event files, which needs training"
+    print(f"{out} has this run already: {again}", file=sys.stderr)
     return run.metrics
 
 

@@ -14,16 +14,13 @@ from rich.live import Live
 from rich.table import Table
 
 from experiments.agents.records import LevelRecord
-from experiments.commands.progress import Log
+from experiments.commands.progress import WIDE, Log
 from experiments.methods import METHODS
 from experiments.protocols.records import TaskRecord
 from experiments.reporting.naming import counted
 
 CELLS = 10
 """Of a method's progress bar."""
-
-WIDE = 80
-"""Columns of a terminal that has room for bars."""
 
 
 class Shown(NamedTuple):

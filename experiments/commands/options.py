@@ -130,7 +130,7 @@ class StreamOptions(RunOptions):
 
     Attributes:
         tasks: how many
-        decay: divide the learning rate by ten twice
+        decay: divide the learning rate by ten twice; a fresh network's never falls
     """
 
     tasks: Annotated[int | None, Whole] = None

@@ -15,7 +15,6 @@ from experiments.methods import METHODS
 WIDE = 80
 """Columns of a terminal that has room for all."""
 
-
 EVERY = 300.0
 """Seconds between two lines of a log that say how far a run has come."""
 

@@ -11,6 +11,7 @@ import time
 
 from rich.console import Console
 
+from experiments.agents.config import AGENT, AgentConfig
 from experiments.commands.folder import alone_in, finished_rows
 from experiments.commands.progress import Progress
 from experiments.commands.tensorboard import EventFiles, event_files
@@ -21,6 +22,7 @@ from experiments.protocols.config import Config
 from experiments.protocols.records import Record
 from experiments.protocols.stage_loop import epochs_of, run_protocol
 from experiments.protocols.streams import STREAMS
+from experiments.reporting.naming import has_tasks
 from experiments.reporting.run_files import summary_table, write_run
 from experiments.reporting.runs import read_run
 from experiments.training.checkpoint import Checkpoints
@@ -48,7 +50,7 @@ def run(
     check_writable(out)
     events = event_files(out, tensorboard)
     with alone_in(out):
-        rows = None if restart else finished_rows(out, config.to_json())
+        rows = None if restart else finished_rows(out, config.to_json(), tensorboard)
         if rows is None:
             _train(config, out, data_dir, events, engine, restart)
         else:
@@ -104,7 +106,7 @@ def prepare(config: Config, data_dir: str | None) -> tuple[Config, Dataset]:
     return config, dataset if config.is_stream else chosen
 
 
-def name_defaults(config: Config) -> None:
+def name_defaults(config: Config | AgentConfig) -> None:
     """Says which coefficients are neither published nor a sweep's."""
     ours = ", ".join(
         f"{method} {in_words(config.coefficient(method))}"
@@ -113,6 +115,7 @@ def name_defaults(config: Config) -> None:
     if ours:
         lacks = f"the paper has no coefficients for {config.protocol} of"
         lacks = f"{lacks} {config.dataset} with {config.model}"
-        if config.is_stream:
-            lacks = "no sweep has chosen coefficients for these methods on streams"
+        if has_tasks(config.protocol):
+            where = "with agents" if config.protocol == AGENT else "on streams"
+            lacks = f"no sweep has chosen coefficients for these methods {where}"
         print(f"{lacks}: taking {ours} (--coefficient sets them)", file=sys.stderr)

@@ -83,7 +83,7 @@ def run_tasks(
     check_writable(out)
     events = event_files(out, tensorboard)
     with alone_in(out):
-        rows = None if restart else finished_rows(out, config.to_json())
+        rows = None if restart else finished_rows(out, config.to_json(), tensorboard)
         if rows is not None:
             _show(config, rows)
             return

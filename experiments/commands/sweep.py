@@ -1,7 +1,8 @@
 """The command ``sweep``: finds a coefficient and a learning rate, and tests them.
 
-The paper's protocols compare them on held-out training images, streams and agents on
-seeds of their own; only the best is run on what counts.
+What is scored on test images compares them on held-out training images, as the paper's
+protocols and class-incremental learning are. Streams and agents have seeds of their own
+for it. Only the best is run on what counts.
 """
 
 from __future__ import annotations
@@ -45,16 +46,17 @@ from experiments.reporting.naming import (
     digits,
     has_tasks,
     lower_is_better,
+    metric,
     score_in_words,
 )
 from experiments.training.checkpoint import Checkpoints
 from experiments.training.compiled import keep_compiled_programs
-from experiments.training.engine import Engine, run_here
+from experiments.training.engine import Engine, Tick, run_here
 from experiments.training.lanes import Job, Member
 from experiments.training.stopping import saving_first
 
 HELD_OUT = 0.1
-"""Fraction of the training images on which the paper's protocols are compared."""
+"""Fraction of the training images that then stand in for the test images."""
 
 STREAM_RATES = (1e-3, 1e-4)
 """Adam's learning rates that Kumar et al. (arXiv 2308.11958) try on streams."""
@@ -211,14 +213,22 @@ def _comparing(
 
     The configuration then knows its data.
     """
+    (method,) = config.methods
     if isinstance(config, AgentConfig):
         keep_compiled_programs()
-        return config, functools.partial(compare_agents, config)
+        play = functools.partial(run_agent_jobs, config)
+        return config, functools.partial(
+            compare_on_seeds, method, play, config.tasks, "levels"
+        )
     config, dataset = stages.prepare(config, data_dir)
+    if metric(config.protocol) == "test_accuracy":
+        dataset = without_test(config, dataset)
     if config.is_stream:
-        return config, functools.partial(compare_on_seeds, config, dataset)
-    held_out = without_test(config, dataset)
-    return config, functools.partial(compare_on_images, config, held_out)
+        learn = functools.partial(run_jobs, config, dataset)
+        return config, functools.partial(
+            compare_on_seeds, method, learn, config.stream_tasks, "tasks"
+        )
+    return config, functools.partial(compare_on_images, config, dataset)
 
 
 def points_of(
@@ -246,7 +256,9 @@ def points_of(
         if names.count(name) > 1:
             raise UserError(f"--grid has {name} twice")
     if len({isinstance(coefficient, Mapping) for coefficient in grid}) > 1:
-        raise UserError("--grid must have one number everywhere, or two everywhere")
+        raise UserError(
+            "--grid must have one number everywhere, or one for each group everywhere"
+        )
     if len(set(rates)) < len(rates):
         raise UserError("--rates has a number twice")
     for coefficient in grid:
@@ -263,6 +275,8 @@ def without_test(config: Config, dataset: Dataset) -> Dataset:
     Raises:
         UserError: if too few images are left to train on.
     """
+    if config.is_stream:  # A task has whole classes, and tests on them.
+        return dataset.held_out_of_each_class(HELD_OUT)
     dataset = dataset.held_out(HELD_OUT)
     left, needed = len(dataset.train_labels), config.protocol_stages
     if left < needed:
@@ -298,48 +312,37 @@ def compare_on_images(
 
 
 def compare_on_seeds(
-    config: Config,
-    dataset: Dataset,
+    method: str,
+    learn: Callable[[list[Job], Tick[Any], Checkpoints, Engine], list[Histories]],
+    count: int,
+    unit: str,
     points: Sequence[Point],
     checkpoints: Checkpoints,
     engine: Engine = run_here,
-) -> list[list[list[TaskRecord]]]:
-    """Records for each point and seed, on seeds that no other run has."""
-    (method,) = config.methods
-    jobs = _on_seeds(method, points)
-    tasks = config.stream_tasks * SEEDS * len(points)
-    with Progress(Console(stderr=True), tasks, "tasks") as progress:
+) -> list[Histories]:
+    """Records for each point and seed, on seeds that no other run has.
 
-        def tick(records: Sequence[TaskRecord]) -> None:
-            progress.advance(method, len(records))
-
-        return run_jobs(config, dataset, jobs, tick, checkpoints, engine)
-
-
-def compare_agents(
-    config: AgentConfig,
-    points: Sequence[Point],
-    checkpoints: Checkpoints,
-    engine: Engine = run_here,
-) -> list[list[list[LevelRecord]]]:
-    """Records for each point and seed, on seeds that no other run has."""
-    (method,) = config.methods
-    levels = config.tasks * SEEDS * len(points)
-    with Progress(Console(stderr=True), levels, "levels") as progress:
-
-        def tick(records: Sequence[LevelRecord]) -> None:
-            progress.advance(method, len(records))
-
-        jobs = _on_seeds(method, points)
-        return run_agent_jobs(config, jobs, tick, checkpoints, engine)
-
-
-def _on_seeds(method: str, points: Sequence[Point]) -> list[Job]:
+    Args:
+        method: that is swept.
+        learn: runs the jobs, each a point with its seeds.
+        count: of the tasks or levels that a seed goes through.
+        unit: which of the two, in the plural.
+        points: what is tried.
+        checkpoints: of the sweep.
+        engine: what works on it.
+    """
     seeds = range(SWEEP_SEED, SWEEP_SEED + SEEDS)
-    return [
+    jobs = [
         Job(method, tuple(Member(s, p.coefficient or 0.0, p.rate) for s in seeds))
         for p in points
     ]
+    total = count * SEEDS * len(points)
+    with Progress(Console(stderr=True), total, unit) as progress:
+
+        def tick(records: Sequence[Any]) -> None:
+            progress.advance(method, len(records))
+
+        return learn(jobs, tick, checkpoints, engine)
 
 
 def score(
@@ -361,7 +364,7 @@ def row_of(record: Record | TaskRecord | LevelRecord, point: Point) -> dict[str,
     elif point.coefficient is not None:
         columns["coefficient"] = float(point.coefficient)
     row = record.row()
-    if isinstance(record, Record):
+    if metric(record.protocol) == "test_accuracy":
         row = {
             name.replace("test_accuracy", "validation_accuracy"): value
             for name, value in row.items()
@@ -373,11 +376,10 @@ def _title(config: Config | AgentConfig) -> str:
     """What was swept, and below that what it is judged by."""
     (method,) = config.methods
     what = score_in_words(config.protocol)
+    what = what.replace("test accuracy", "accuracy on held-out training images")
     if has_tasks(config.protocol):
         sign = "minus the " if lower_is_better(config.protocol) else ""
         what = f"{sign}{what}, seeds {SWEEP_SEED} to {SWEEP_SEED + SEEDS - 1}"
-    else:
-        what = what.replace("test accuracy", "accuracy on held-out training images")
     return f"{method}, {config.protocol}, {config.dataset}, {config.model}\n{what}"
 
 

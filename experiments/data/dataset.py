@@ -72,14 +72,25 @@ class Dataset:
     def held_out(self, fraction: float) -> Dataset:
         """Tests on a part of the training images, and does not train on them."""
         order = np.random.default_rng(1).permutation(len(self.train_labels))
-        size = max(1, round(fraction * len(order)))
-        held, kept = np.sort(order[:size]), np.sort(order[size:])
+        return self._tested_on(order[: max(1, round(fraction * len(order)))])
+
+    def held_out_of_each_class(self, fraction: float) -> Dataset:
+        """The same, with this part of each class, so that equal ones stay equal."""
+        order = np.random.default_rng(1).permutation(len(self.train_labels))
+        labels = self.train_labels[order]
+        classes = [order[labels == label] for label in np.unique(labels)]
+        held = [of[: max(1, round(fraction * len(of)))] for of in classes]
+        return self._tested_on(np.concatenate(held))
+
+    def _tested_on(self, held: np.ndarray) -> Dataset:
+        """With these of the training images in place of the test images."""
+        tested = np.isin(np.arange(len(self.train_labels)), held)
         return dataclasses.replace(
             self,
-            train_images=self.train_images[kept],
-            train_labels=self.train_labels[kept],
-            test_images=self.train_images[held],
-            test_labels=self.train_labels[held],
+            train_images=self.train_images[~tested],
+            train_labels=self.train_labels[~tested],
+            test_images=self.train_images[tested],
+            test_labels=self.train_labels[tested],
         )
 
     def normalize(self, images: jax.Array) -> jax.Array:

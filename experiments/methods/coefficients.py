@@ -101,8 +101,8 @@ class Choice(NamedTuple):
 
     Attributes:
         value: the coefficient.
-        published: whether it is the paper's best for this very cell, or that of a
-            sweep for this stream.
+        published: whether it is the paper's best for this very cell, or on streams
+            that of a sweep on the digits' random labels, with agents on CartPole.
     """
 
     value: Coefficient

@@ -97,6 +97,16 @@ class Comparison:
         choice = self.default_coefficient(method)
         return None if choice is None else choice.value
 
+    def unpublished(self) -> list[str]:
+        """Methods whose coefficient is a default, and no table's."""
+        return [
+            method
+            for method in self.methods
+            if method not in self.coefficients
+            and (choice := self.default_coefficient(method)) is not None
+            and not choice.published
+        ]
+
     def described(self, **more: Any) -> str:
         """All that a repetition needs, as JSON: fields, versions and the device.
 
@@ -196,8 +206,8 @@ class Comparison:
             elif names:
                 example = ",".join(f"{n}:{x:g}" for n, x in _items(entry.default))
                 raise UserError(
-                    f"method {method!r} has {len(names)} coefficients: give it"
-                    f" {method}={example}"
+                    f"method {method!r} has {len(names)} coefficients, such as"
+                    f" {example}"
                 )
             for _, number in _items(value):
                 if not 0 <= number <= min(entry.largest, LARGEST):

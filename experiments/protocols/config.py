@@ -18,6 +18,10 @@ from experiments.protocols.stages import PROTOCOLS
 from experiments.protocols.streams import METHODS_COMPARED, STREAMS
 from experiments.protocols.tasks import EASY, HARD, INCREMENT, Size
 
+CHAIN = "balancedness is for a chain of dense layers"
+OF_WHAT_IS_TRAINED = ("proportionality", "balancedness")
+"""Protocols that look at the parameters that are trained."""
+
 QUICK_SEEDS = 2
 QUICK_IMAGES = (2500, 2000)
 """To train on and to test on, in the profile ``quick``."""
@@ -118,10 +122,7 @@ class Config(Comparison):
                 f" {self.protocol_stages} stages of {self.protocol}"
             )
         if self.protocol == "balancedness" and self.model != "mlp":
-            raise UserError(
-                "balancedness is for a chain of dense layers: use --model mlp, not"
-                f" {self.model}"
-            )
+            raise UserError(f"{CHAIN}: use --model mlp, not {self.model}")
 
     def _check_stream(self) -> None:
         stream = STREAMS[self.protocol]
@@ -175,16 +176,6 @@ class Config(Comparison):
                 return name
         return "custom"
 
-    def unpublished(self) -> list[str]:
-        """Methods whose coefficient is a default, and no table's."""
-        return [
-            method
-            for method in self.methods
-            if method not in self.coefficients
-            and (choice := self.default_coefficient(method)) is not None
-            and not choice.published
-        ]
-
     def to_json(self) -> str:
         """All that a repetition needs: the fields, versions and the device."""
         return self.described(profile=self.profile, stages=self.protocol_stages)
@@ -216,11 +207,13 @@ class Config(Comparison):
         for method in self.methods:
             entry = METHODS[method]
             one_stage = not self.is_stream and self.protocol_stages == 1
-            if entry.evaluates_others and self.protocol == "proportionality":
+            if entry.evaluates_others and self.protocol in OF_WHAT_IS_TRAINED:
                 raise UserError(
                     f"method {method!r} evaluates other parameters than it trains,"
-                    " which proportionality does not scale"
+                    f" which {self.protocol} does not look at"
                 )
+            if entry.layer_norm and self.protocol == "balancedness":
+                raise UserError(f"{CHAIN}: leave {method!r} out")
             if entry.at_change is not None and one_stage:
                 raise UserError(
                     f"method {method!r} acts at changes of data, and {self.protocol}"
@@ -230,22 +223,28 @@ class Config(Comparison):
                 decaying = self.is_stream or f"{self.protocol}-decay" in PROTOCOLS
                 raise UserError(
                     f"method {method!r} is swr where the learning rate never falls: use"
-                    f" swr{', or decay' if decaying else ''}"
+                    f" swr{', or add --decay' if decaying else ''}"
                 )
             if entry.fresh and not self.is_stream:
                 raise UserError(
-                    f"method {method!r} belongs to streams: use scratch or full_reset"
+                    f"method {method!r} belongs to streams: {self._instead()}"
                 )
             if entry.last_stage_only and self.protocol != "warm-start":
                 raise UserError(
-                    f"method {method!r} belongs to warm-start: use vanilla or"
-                    " full_reset"
+                    f"method {method!r} belongs to warm-start: {self._instead()}"
                 )
             if entry.layer_norm and not MODELS[self.model].with_layer_norm:
                 raise UserError(
                     f"method {method!r} needs a network that has a variant with"
                     f" LayerNorm, and {self.model!r} has none"
                 )
+
+    def _instead(self) -> str:
+        """What this protocol has in place of another's control."""
+        if self.protocol_stages == 1 and not self.is_stream:
+            return "use vanilla"
+        scratch = "scratch" if self.protocol == "warm-start" else "vanilla"
+        return f"use {scratch} or full_reset"
 
     def network(self, method: str) -> str:
         """Name of the network that a method trains."""

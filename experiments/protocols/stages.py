@@ -137,5 +137,5 @@ def images_of_stage(protocol: str, images: int, stage: int, seed: int) -> np.nda
         Their indices, sorted.
     """
     entry = PROTOCOLS[protocol]
-    order = np.random.default_rng((seed, 0)).permutation(np.arange(images))
+    order = np.random.default_rng((seed, 0)).permutation(images)
     return np.sort(entry.images(order, stage, entry.stages))

@@ -107,10 +107,17 @@ def _drops(config: Config, dataset: Dataset) -> tuple[int, ...]:
     """The steps at which the learning rate falls; a fresh network's never does."""
     if not config.decay:
         return ()
-    first = STREAMS[config.protocol].draw(dataset, config.size, 0, 1)
-    steps = config.stream_tasks * int((first.order >= 0).any(axis=1).sum())
+    stream = STREAMS[config.protocol]
+
+    def steps(task: int) -> int:
+        drawn = stream.draw(dataset, config.size, 0, task)
+        return int((drawn.order >= 0).any(axis=1).sum())
+
+    # Tasks of a number of images are alike; tasks of classes may grow.
+    tasks = range(1, config.stream_tasks + 1)
+    total = len(tasks) * steps(1) if stream.sized else sum(map(steps, tasks))
     drops = PROTOCOLS["single-task-decay"].drops
-    return tuple(int(drop * steps) for drop in drops)
+    return tuple(int(drop * total) for drop in drops)
 
 
 def _run_lane(
@@ -152,7 +159,7 @@ def _run_lane(
         seen = training.observe(state, initial, data.inputs[:, : min(own, OBSERVED)])
         test = None
         if drawn[0].test_inputs is not None:
-            test = training.accuracy(state, held_out(drawn, device))
+            test = training.accuracy(state, to_test(drawn, device))
         measured = _per_member(training, state, sums, drawn, data, seen, test)
         seconds = time.perf_counter() - began
         for history, member, values in zip(histories, members, measured, strict=True):
@@ -184,7 +191,7 @@ def to_learn(drawn: Sequence[Task], device: jax.Device | None = None) -> Data:
     return _together(tasks, device)
 
 
-def held_out(drawn: Sequence[Task], device: jax.Device | None = None) -> Data:
+def to_test(drawn: Sequence[Task], device: jax.Device | None = None) -> Data:
     """What a lane's members are tested on, along a leading axis."""
     tasks = [(one.test_inputs, one.test_targets, one.classes) for one in drawn]
     return _together(tasks, device)

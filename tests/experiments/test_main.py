@@ -112,7 +112,7 @@ def test_mistakes_get_one_line(arguments, message, check_mistake):
         (
             ["proportionality", "--methods", "hare_and_tortoise"],
             "method 'hare_and_tortoise' evaluates other parameters than it trains,"
-            " which proportionality does not scale",
+            " which proportionality does not look at",
         ),
         ([*SWEEP, "--grid", "1", "x"], "--grid: 'x' is no coefficient"),
         ([*SWEEP, "--grid", "1", "3"], "coefficient of 'swr' must be from 0 to 1"),

@@ -8,6 +8,7 @@ import pytest
 
 from experiments.agents.config import AgentConfig
 from experiments.agents.settings import AGENT_COEFFICIENTS, LENGTHS, METHODS_COMPARED
+from experiments.commands.stages import name_defaults
 from experiments.errors import UserError
 from experiments.methods import METHODS
 
@@ -77,3 +78,13 @@ def test_json_says_all_that_a_repetition_needs():
     assert found["epochs"], found["batch_size"] == (5, 32)
     assert found["versions"]["gymnax"] == metadata.version("gymnax")
     assert {"device", "profile", "tasks", "iterations"} <= set(found)
+
+
+def test_coefficients_that_no_sweep_has_chosen_are_named(capsys):
+    name_defaults(AgentConfig(methods=("vanilla", "swr", "spectral")))
+    assert capsys.readouterr().err == (
+        "no sweep has chosen coefficients for these methods with agents: taking"
+        " spectral 0.0001 (--coefficient sets them)\n"
+    )
+    name_defaults(AgentConfig(methods=("vanilla", "swr")))
+    assert not capsys.readouterr().err

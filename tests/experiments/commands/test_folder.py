@@ -100,6 +100,11 @@ def test_a_finished_run_is_known(protocol, write_folder, tmp_path, capsys):
     assert capsys.readouterr().err == (
         f"{out} has this run already: --restart runs it again\n"
     )
+    finished_rows(out, text, tensorboard=True)
+    assert capsys.readouterr().err == (
+        f"{out} has this run already: --restart runs it again, and writes event files,"
+        " which needs training\n"
+    )
     for field, value in (
         ("data", None),
         ("data", "of any other data, since none are read"),

@@ -16,7 +16,9 @@ from experiments.errors import UserError
 from experiments.methods import METHODS
 from experiments.protocols.config import Config
 from experiments.protocols.records import Record, TaskRecord
+from experiments.protocols.streams import STREAMS
 from experiments.training.checkpoint import Checkpoints
+from real_loops import without_seconds
 
 CONFIG = Config(
     protocol="single-task",
@@ -90,19 +92,58 @@ def test_test_images_have_no_say(tmp_path, monkeypatch):
     monkeypatch.setattr(stages, "load_dataset", lambda *_: spoilt)
     run(CONFIG, GRID, (), tmp_path / "noise", None, tensorboard=False)
 
-    def compared(name):
-        return [
-            {key: value for key, value in row.items() if key != "seconds"}
-            for row in rows(tmp_path / name / "sweep.csv")
-        ]
-
-    assert compared("real") == compared("noise")
+    one, other = (
+        without_seconds(tmp_path / folder / "sweep.csv") for folder in ("real", "noise")
+    )
+    assert one == other
 
     def tested(name):
         table = rows(tmp_path / name / "best" / "metrics.csv")
         return [float(row["test_accuracy"]) for row in table]
 
     assert tested("real")[-1] > 0.7 > 0.4 > tested("noise")[-1]
+
+
+def test_test_images_have_no_say_where_a_stream_is_scored_on_them(
+    tmp_path, monkeypatch
+):
+    """Seeds of its own do not change what class-incremental learning is tested on."""
+    name = "class-incremental"
+    lengths = {"digits": STREAMS[name].published["cifar100"]}
+    own = STREAMS[name]._replace(published=lengths, quick=lengths)
+    monkeypatch.setitem(STREAMS, name, own)
+    real = load_dataset("digits")
+
+    def some(labels, each):  # Of one size, as the classes of CIFAR-100 are.
+        return np.concatenate([np.flatnonzero(labels == k)[:each] for k in range(10)])
+
+    kept, tested = some(real.train_labels, 100), some(real.test_labels, 20)
+    real = dataclasses.replace(
+        real,
+        train_images=real.train_images[kept],
+        train_labels=real.train_labels[kept],
+        test_images=real.test_images[tested],
+        test_labels=real.test_labels[tested],
+    )
+    noise = np.random.default_rng(0).integers(0, 17, real.test_images.shape, np.uint8)
+    spoilt = dataclasses.replace(real, test_images=noise)
+    config = dataclasses.replace(
+        STREAM, protocol=name, tasks=2, train_images=None, seeds=1
+    )
+    for folder, dataset in (("real", real), ("noise", spoilt)):
+        monkeypatch.setattr(stages, "load_dataset", lambda *_, of=dataset: of)
+        run(config, GRID, (1e-3,), tmp_path / folder, None, tensorboard=False)
+    one, other = (
+        without_seconds(tmp_path / folder / "sweep.csv") for folder in ("real", "noise")
+    )
+    assert one == other
+    compared = rows(tmp_path / "real" / "sweep.csv")
+    assert all(float(row["validation_accuracy"]) > 0.2 for row in compared)
+    best, spoilt = (
+        [row["test_accuracy"] for row in rows(tmp_path / folder / "best/metrics.csv")]
+        for folder in ("real", "noise")
+    )
+    assert best != spoilt
 
 
 def test_a_grid_runs_each_coefficient_for_each_seed(tmp_path):

@@ -131,6 +131,20 @@ def test_what_is_held_out_is_not_trained_on_and_no_test_image(size, fraction):
     )
 
 
+def test_a_part_of_each_class_can_be_held_out():
+    """So that classes of one size stay so, in training and in testing."""
+    numbers = numbered(train=120)
+    whole = dataclasses.replace(numbers, train_labels=numbers.train_labels % 3)
+    found = whole.held_out_of_each_class(0.1)
+    assert list(np.bincount(found.test_labels)) == [4, 4, 4]
+    assert list(np.bincount(found.train_labels)) == [36, 36, 36]
+    both = np.concatenate([found.train_images, found.test_images]).ravel()
+    assert sorted(both) == list(range(120))
+    for part in ("train", "test"):
+        images, labels = (getattr(found, f"{part}_{x}") for x in ("images", "labels"))
+        np.testing.assert_array_equal(images.ravel() % 3, labels)
+
+
 @prepared("mnist")
 def test_mnist_is_decoded_once_and_then_loads_in_under_a_second(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

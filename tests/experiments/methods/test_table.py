@@ -235,8 +235,10 @@ def test_methods_fit_where_there_is_something_for_them_to_do(protocol):
         expected -= {"scratch"}
     if PROTOCOLS[protocol].stages == 1:
         expected -= set(AT_CHANGES)
-    if protocol == "proportionality":  # Of the network that is trained.
+    if protocol in ("proportionality", "balancedness"):  # Of what is trained.
         expected -= {"hare_and_tortoise"}
+    if protocol == "balancedness":  # Of dense layers alone.
+        expected -= {"layer_norm"}
     if protocol != "single-task-decay":
         expected -= set(AT_FALLS)
     assert set(fitting(protocol)) == expected

@@ -62,7 +62,7 @@ def of(method, value, **fields):
         (
             {"protocol": "single-task", "methods": ("swr_reinit",)},
             "method 'swr_reinit' is swr where the learning rate never falls: use swr,"
-            " or decay",
+            " or add --decay",
         ),
         (
             {"protocol": "warm-start", "methods": ("swr_follow",)},
@@ -73,6 +73,27 @@ def of(method, value, **fields):
             "method 'scratch' belongs to warm-start: use vanilla or full_reset",
         ),
         (
+            {"protocol": "single-task", "methods": ("scratch",)},
+            "method 'scratch' belongs to warm-start: use vanilla",
+        ),
+        (
+            {"protocol": "single-task", "methods": ("fresh",)},
+            "method 'fresh' belongs to streams: use vanilla",
+        ),
+        (
+            {"protocol": "continual-full", "methods": ("fresh",)},
+            "method 'fresh' belongs to streams: use vanilla or full_reset",
+        ),
+        (
+            {"protocol": "balancedness", "methods": ("vanilla", "layer_norm")},
+            "balancedness is for a chain of dense layers: leave 'layer_norm' out",
+        ),
+        (
+            {"protocol": "balancedness", "methods": ("hare_and_tortoise",)},
+            "method 'hare_and_tortoise' evaluates other parameters than it trains,"
+            " which balancedness does not look at",
+        ),
+        (
             {"methods": ("vanilla", "l2"), "coefficients": {"swr": 0.1}},
             "coefficient for 'swr', which is not among the methods: vanilla l2",
         ),
@@ -81,7 +102,7 @@ def of(method, value, **fields):
         (of("l2", TWO), "method 'l2' has one coefficient, not several"),
         (
             of("swr_two", 0.1),
-            "method 'swr_two' has 2 coefficients: give it swr_two=feature:0.0001,",
+            "method 'swr_two' has 2 coefficients, such as feature:0.0001,",
         ),
         (
             of("swr", {"feature": 0.1}),

@@ -41,6 +41,24 @@ def digits_everywhere(monkeypatch):
         monkeypatch.setitem(STREAMS, name, entry)
 
 
+@pytest.mark.parametrize(
+    ("protocol", "fields"),
+    [
+        ("random-labels", {}),
+        ("class-incremental", {"train_images": None, "tasks": 2}),
+    ],
+)
+def test_the_rate_falls_at_a_half_and_three_quarters_of_all_steps(protocol, fields):
+    """Also where tasks grow."""
+    config, dataset = stream(protocol, decay=True, **fields), digits()
+    draw = STREAMS[protocol].draw
+    tasks = [draw(dataset, config.size, 0, t + 1) for t in range(config.tasks)]
+    steps = [int((task.order >= 0).any(axis=1).sum()) for task in tasks]
+    assert (len(set(steps)) > 1) == (protocol != "random-labels")
+    drops = stream_training(config, dataset, "vanilla").drops
+    assert drops == (int(sum(steps) * 0.5), int(sum(steps) * 0.75))
+
+
 CASES = {
     **{method: ("random-labels", method, {}) for method in METHODS},
     "two seeds": ("random-labels", "swr", {"seeds": 2}),
