@@ -28,7 +28,8 @@ class Environment(NamedTuple):
             zeros.
         actions: how many there are.
         rewards: what rewards are multiplied by for learning.
-        random: mean return of actions that are drawn evenly, over games, as measured.
+        random: mean return of actions that are drawn evenly, over games, as measured
+            in episodes of this length.
         options: of gymnax's constructors.
         source: where it was published.
     """
@@ -43,6 +44,11 @@ class Environment(NamedTuple):
     random: float
     source: str
     options: Mapping[str, Any] = {}
+
+    @property
+    def changes(self) -> bool:
+        """Whether one level is not as the next."""
+        return bool(self.shift) or len(self.games) > 1
 
     def game(self, level: int) -> str:
         """The game of a level, from 1."""
@@ -106,7 +112,7 @@ ENVIRONMENTS: dict[str, Environment] = {
         title="CartPole", shift=0.0, longest=500, source="Barto et al., 1983"
     ),
     "acrobot_plain": _ACROBOT._replace(
-        title="Acrobot", shift=0.0, longest=500, source="Sutton, 1995"
+        title="Acrobot", shift=0.0, longest=500, random=-499.0, source="Sutton, 1995"
     ),
 }
 """By name; a new environment is one entry."""

@@ -87,11 +87,13 @@ def _section(setting: dict[str, str], rows: pd.DataFrame) -> dict[str, Any]:
     """All that there is to say of one setting."""
     protocol, dataset, model = (setting[n] for n in ("protocol", "dataset", "model"))
     tasks, batch = setting["tasks"], setting["batch_size"]
+    tested = setting["test_images"]
     size = [
         f"profile {setting['profile']}",
         f"{tasks} {task(protocol)}s" if tasks else "",
         length(setting),
         "" if protocol == AGENT else f"training images: {setting['train_images']}",
+        "" if tested in ("", "all") else f"test images: {tested}",
         f"batches of {batch}" if batch else "",
         setting["optimizer"],
         "learning rate falling twice" if setting["decay"] == "True" else "",

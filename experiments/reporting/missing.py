@@ -9,7 +9,7 @@ from experiments.reporting.naming import has_tasks, label, length, title
 from experiments.reporting.published import (
     PUBLISHED,
     published_as,
-    trained_as_published,
+    published_result,
 )
 from experiments.reporting.ranking import scores
 from experiments.reporting.runs import Run
@@ -35,6 +35,7 @@ def missing(collection: Collection) -> dict[str, list[str]]:
             for old, method, new in collection.replaced
         ],
         "Not measured": [line for run in runs for line in _unmeasured(run)],
+        "On other data": _of_other_data(runs),
         "In the paper's tables, with no run at all": _lines(PUBLISHED.keys() - covered),
         "In the paper's tables, run only shorter or trained otherwise": _lines(
             (covered & PUBLISHED.keys()) - published
@@ -96,24 +97,40 @@ def _unmeasured(run: Run) -> list[str]:
     return lines
 
 
+def _of_other_data(runs: Iterable[Run]) -> list[str]:
+    """Runs of one setting that learnt other images, which a report sets together."""
+    digests: dict[tuple[str, ...], dict[str, str]] = {}
+    for run in runs:
+        if run.config.get("data"):  # Which older runs did not note.
+            known = digests.setdefault(tuple(run.setting.values()), {})
+            known.setdefault(run.config["data"], run.name)
+    return [
+        f"{' and '.join(known.values())} have one setting, and other images or labels"
+        " (data in config.json): do not compare them."
+        for known in digests.values()
+        if len(known) > 1
+    ]
+
+
 def _covered(runs: Iterable[Run], as_published: bool = False) -> set[_Cell]:
     """Cells of the paper's tables of which a seed has finished.
 
     Args:
         runs: any.
         as_published: whether only what is as long as the paper's runs, and trained
-            as they are, counts.
+            as they are with the same λ, counts.
     """
     found = set()
     for run in runs:
         setting = run.setting
         dataset, model = setting["dataset"], setting["model"]
         for method in run.rows[run.rows["finished"]]["method"].unique():
-            alike = setting["profile"] == "paper" and trained_as_published(
-                setting["optimizer"], setting["batch_size"], run.entry(method)[2]
+            name = published_as(model, method)
+            alike = setting["profile"] == "paper" and published_result(
+                setting, *run.entry(method)
             )
-            if alike or not as_published:
-                found.add((run.protocol, dataset, model, published_as(model, method)))
+            if name is not None and (alike or not as_published):
+                found.add((run.protocol, dataset, model, name))
     return found
 
 

@@ -7,7 +7,10 @@ curves, of which there are no numbers to cite.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
+
+from experiments.methods.coefficients import in_words, published_coefficient
 
 
 class Published(NamedTuple):
@@ -80,8 +83,8 @@ def trained_as_published(optimizer: str, batch_size: str, rate: str) -> bool:
     return all(value in ("", paper) for value, paper in found)
 
 
-def published_as(model: str, method: str) -> str:
-    """The name under which the paper tables a method.
+def published_as(model: str, method: str) -> str | None:
+    """The name under which the paper tables a method; None if it has it otherwise.
 
     On networks with normalisation layers the paper's SWR has one coefficient for
     each group of layers, which is what ``swr_two`` is.
@@ -90,4 +93,30 @@ def published_as(model: str, method: str) -> str:
         >>> published_as("cnn_bn", "swr_two"), published_as("cnn", "swr_two")
         ('swr', 'swr_two')
     """
-    return "swr" if method == "swr_two" and model in ("cnn_bn", "vgg16") else method
+    if model in ("cnn_bn", "vgg16"):
+        return {"swr_two": "swr", "swr": None}.get(method, method)
+    return method
+
+
+def published_result(
+    setting: Mapping[str, str], method: str, coefficient: str, rate: str
+) -> Published | None:
+    """What the paper has for a run that trains as its own do, with its λ.
+
+    Args:
+        setting: of the run, in words: see
+            :data:`experiments.reporting.runs.SETTING`.
+        method: its name here.
+        coefficient: in words.
+        rate: the learning rate, in words.
+
+    Returns:
+        None if the paper has no such run.
+    """
+    protocol, dataset, model = (setting[n] for n in ("protocol", "dataset", "model"))
+    choice = published_coefficient(method, protocol, dataset, model)
+    trained = trained_as_published(setting["optimizer"], setting["batch_size"], rate)
+    if not trained or coefficient != in_words(choice and choice.value):
+        return None
+    name = published_as(model, method)
+    return None if name is None else PUBLISHED.get((protocol, dataset, model, name))

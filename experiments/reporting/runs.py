@@ -85,11 +85,6 @@ class Run:
         return self.config["protocol"]
 
     @property
-    def is_agent(self) -> bool:
-        """Whether agents were run."""
-        return self.protocol == AGENT
-
-    @property
     def methods(self) -> list[str]:
         """Those it was to have, then any others that it has."""
         return list(dict.fromkeys([*self.config["methods"], *self.metrics["method"]]))
@@ -114,7 +109,7 @@ class Run:
             **dict.fromkeys(("profile", "train_images"), "not recorded"),
             "decay": "False",
         }
-        if self.is_agent:  # Who make their data themselves.
+        if self.protocol == AGENT:  # Who make their data themselves.
             unknown["train_images"] = ""
         null = {"profile": "not recorded", "train_images": "all", "test_images": "all"}
         found = {}

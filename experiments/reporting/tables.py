@@ -10,7 +10,6 @@ import pandas as pd
 
 from experiments.agents.config import AGENT
 from experiments.agents.environments import ENVIRONMENTS
-from experiments.methods.coefficients import in_words, published_coefficient
 from experiments.reporting.aggregates import (
     bootstrap_interval,
     interquartile_mean,
@@ -29,12 +28,7 @@ from experiments.reporting.naming import (
     task,
     title,
 )
-from experiments.reporting.published import (
-    PUBLISHED,
-    Published,
-    published_as,
-    trained_as_published,
-)
+from experiments.reporting.published import Published, published_result
 from experiments.reporting.ranking import ranking, scores
 from experiments.reporting.runs import SETTING
 
@@ -119,21 +113,10 @@ def ranked(table: pd.DataFrame, protocol: str) -> Table:
 
 def ends(table: pd.DataFrame, setting: Mapping[str, str]) -> Table:
     """Values at the end of training, beside the paper's where it trained so too."""
-    cell = protocol, dataset, model = [
-        setting[n] for n in ("protocol", "dataset", "model")
-    ]
 
     def paper(row: Any) -> Published:
-        unknown = Published(np.nan, np.nan, "")
-        choice = published_coefficient(row.method, *cell)
-        trained = trained_as_published(
-            setting["optimizer"], setting["batch_size"], row.rate
-        )
-        if not trained or row.coefficient != in_words(choice and choice.value):
-            return unknown
-        return PUBLISHED.get(
-            (protocol, dataset, model, published_as(model, row.method)), unknown
-        )
+        found = published_result(setting, row.method, row.coefficient, row.rate)
+        return found or Published(np.nan, np.nan, "")
 
     columns: Columns = {
         "learning rate": lambda row: row.rate or EMPTY,
@@ -272,12 +255,15 @@ def _relative_scores(rows: pd.DataFrame) -> dict[str, pd.Series]:
         environment = dict(zip(SETTING, values, strict=True))["dataset"]
         by_seed = scores(of_setting)
         controls = by_seed[by_seed["method"] == "fresh"].groupby("rate")["score"]
-        if environment not in ENVIRONMENTS or not len(controls):
+        known = ENVIRONMENTS.get(environment)
+        if known is None or not known.changes or not len(controls):
             continue
         entries = by_seed.groupby(ENTRY, sort=False)["score"]
-        random, control = ENVIRONMENTS[environment].random, controls.mean().max()
+        control = controls.mean().max()
         found[environment] = entries.agg(
-            lambda of, low=random, high=control: normalized(of.to_numpy(), low, high)
+            lambda of, low=known.random, high=control: normalized(
+                of.to_numpy(), low, high
+            )
         )
     return found
 
@@ -304,6 +290,7 @@ def runs(collection: Collection) -> Table:
             "epochs of each": run.setting["epochs"],
             "profile": run.setting["profile"],
             "training images": run.setting["train_images"],
+            "test images": run.setting["test_images"],
             "device": kind if kind.isprintable() else ascii(kind),
             "written": run.written_at,
         }

@@ -57,16 +57,16 @@ def verdict(frame: pd.DataFrame) -> str:
     table = whole[np.isfinite(whole["score"])]
     if table.empty:
         return f"{where}: {'; '.join([*lost, 'nothing has a score'])}."
-    control = table["method"].isin(CONTROLS)
-    best = table[~control].iloc[0] if not control.all() else table.iloc[0]
-    others = table[~control].drop(index=best.name, errors="ignore")
+    controls = table["method"].isin(CONTROLS)
+    best = table[~controls].iloc[0] if not controls.all() else table.iloc[0]
+    others = table[~controls].drop(index=best.name, errors="ignore")
     name = f"{best['name']} comes first, with" if len(others) else f"{best['name']} has"
     form = digits(protocol, ".4f")
     score = f"{measure(protocol)} {_with_interval(best, form)}"
     parts = [f"{name} {score} over {_seeds(table)}"]
     if len(others):
         parts.append(_told_apart(best, others))
-    for row in table[control].drop(index=best.name, errors="ignore").itertuples():
+    for row in table[controls].drop(index=best.name, errors="ignore").itertuples():
         apart = not {*row.letters} & {*best["letters"]}
         told = ", which is told apart" if apart else ", not told apart"
         told = told if row.letters and best["letters"] else ""
@@ -153,16 +153,20 @@ def _rate(row: Any) -> str:
 
 
 def _proportionality(frame: pd.DataFrame) -> str:
-    at_once = frame[frame["when"] == frame["when"].iloc[0]]
-    means = at_once.groupby(["biases", "ratio"], sort=False)["test_accuracy"].mean()
-    spans = [
-        f"{100 * np.ptp(of_rule):.2f} points with its biases {biases}"
-        for biases, of_rule in means.groupby(level="biases", sort=False)
-    ]
-    low, high = frame["ratio"].min(), frame["ratio"].max()
+    when, low, high = frame["when"].iloc[0], frame["ratio"].min(), frame["ratio"].max()
+    names = frame["name"] if "name" in frame else frame["method"].map(label)
+    moved = []
+    for name, at_once in frame[frame["when"] == when].groupby(names, sort=False):
+        found = at_once.groupby(["biases", "ratio"], sort=False)["test_accuracy"]
+        spans = [
+            f"{100 * np.ptp(means):.2f} points with its biases {biases}"
+            for biases, means in found.mean().groupby(level="biases", sort=False)
+        ]
+        of = f"with {name} " if names.nunique() > 1 else ""
+        moved.append(f"{of}by at most {' and '.join(spans)}")
     return (
         f"scaling a trained network by {low:g} to {high:g} moves its test accuracy"
-        f" {at_once['when'].iloc[0]} by at most " + " and ".join(spans)
+        f" {when} {'; '.join(moved)}"
     )
 
 

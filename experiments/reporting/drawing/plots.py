@@ -41,6 +41,12 @@ DPI = 160
 MOST_BANDS = 8
 """More bands than this hide each other."""
 
+_RULES: dict[str, dict[str, Any]] = {
+    "rescaled": {"ls": "-", "marker": "o", "ms": 4},
+    "kept": {"ls": "--", "marker": "s", "ms": 4, "mfc": "white"},
+}
+"""How lines of the two rules for biases look, beside a method's color."""
+
 _DASHES = {"solid": "-", "dot": ":", "dash": "--", "dashdot": "-."}
 
 
@@ -115,15 +121,17 @@ def proportionality(rows: pd.DataFrame) -> Figure | None:
     whens = rows["when"].unique()
     figure = Figure(figsize=SIZE, layout="constrained")
     panels = figure.subplots(1, len(whens), squeeze=False, sharey=True)[0]
-    color = styles(rows[ENTRY].drop_duplicates())[0].color
-    rules: dict[str, dict[str, Any]] = {
-        "rescaled": {"color": color, "ls": "-", "marker": "o", "ms": 4},
-        "kept": {"color": color, "ls": "--", "marker": "s", "ms": 4, "mfc": "white"},
-    }
+    drawn = list(entries(rows))
+    looks = styles(pd.DataFrame([first[ENTRY] for first, _ in drawn], columns=ENTRY))
+    lines: dict[str, tuple[pd.DataFrame, dict[str, Any]]] = {}
+    for (first, of_entry), style in zip(drawn, looks, strict=True):
+        called = f"{first['name']}, " if len(drawn) > 1 else ""
+        for biases, look in _RULES.items():
+            at = of_entry[of_entry["biases"] == biases]
+            lines[f"{called}biases {biases}"] = at, {"color": style.color, **look}
     for axes, when in zip(panels, whens, strict=True):
-        for biases, look in rules.items():
-            at = rows[(rows["when"] == when) & (rows["biases"] == biases)]
-            means = at.groupby("ratio")["test_accuracy"].mean()
+        for at, look in lines.values():
+            means = at[at["when"] == when].groupby("ratio")["test_accuracy"].mean()
             axes.plot(means.index, means, **look)
         axes.set_xscale("log")
         # Labels of ratios next to 1 would run into its own.
@@ -137,8 +145,8 @@ def proportionality(rows: pd.DataFrame) -> Figure | None:
         axes.set_xlabel("ratio")
         open_axes(axes)
     panels[0].set_ylabel("test accuracy")
-    handles = [Line2D([], [], **look) for look in rules.values()]
-    names = [f"biases {biases}" for biases in rules]
+    handles = [Line2D([], [], **look) for _, look in lines.values()]
+    names = [plain(name) for name in lines]
     figure.legend(handles, names, loc="outside lower center", ncols=2, frameon=False)
     return figure
 

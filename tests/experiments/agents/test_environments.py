@@ -36,6 +36,35 @@ def test_the_first_level_is_as_it_is_and_later_ones_are_shifted():
     assert not plain.shift_at(7, 0).any()
 
 
+@pytest.mark.parametrize("name", [n for n in ENVIRONMENTS if n != "minatar"])
+def test_returns_of_actions_that_are_drawn_evenly_are_as_measured(name):
+    """Over a few hundred episodes, in which Acrobot hardly ever swings up."""
+    environment = ENVIRONMENTS[name]
+    game = Game(environment, environment.game(1))
+    shift = jnp.zeros(environment.shape)
+
+    def episode(key):
+        state, _ = game.reset(key, shift)
+
+        def step(carry, key):
+            state, total, over = carry
+            drawn, stepping = jax.random.split(key)
+            action = jax.random.randint(drawn, (), 0, environment.actions)
+            stepped = game.step(stepping, state, action, shift)
+            total += jnp.where(over, 0, stepped.reward)
+            over |= stepped.terminated | stepped.truncated
+            return (stepped.state, total, over), None
+
+        keys = jax.random.split(jax.random.fold_in(key, 1), environment.longest)
+        (_, total, over), _ = jax.lax.scan(step, (state, 0.0, False), keys)
+        return total, over
+
+    returns, over = jax.jit(jax.vmap(episode))(jax.random.split(jax.random.key(0), 300))
+    assert over.all()
+    error = float(returns.std()) / len(returns) ** 0.5
+    assert abs(returns.mean() - environment.random) < max(4 * error, 1)
+
+
 def test_games_take_turns():
     minatar = ENVIRONMENTS["minatar"]
     played = [minatar.game(level).split("-")[0] for level in range(1, 5)]

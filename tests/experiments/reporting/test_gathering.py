@@ -120,6 +120,14 @@ def test_each_setting_has_a_figure_of_its_own(write_folder, tmp_path):
     assert [s["batch_size"] for s in settings] == ["", "1", "2", "3"]
 
 
+def test_settings_that_differ_in_their_test_images_say_so(write_folder, tmp_path):
+    few = write_folder(tmp_path / "few", test_images=100)
+    write_report(tmp_path / "out", [write_folder(tmp_path / "all"), few])
+    text = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+    assert len(re.findall("^## Single task", text, re.MULTILINE)) == 2
+    assert text.count("test images: 100") == 1
+
+
 def test_it_is_one_well_formed_page(page, text):
     assert text.startswith("<!DOCTYPE html>\n<html lang=")
     ids = [a["id"] for _, a in page.elements if "id" in a]

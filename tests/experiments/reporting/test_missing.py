@@ -39,6 +39,42 @@ def test_two_coefficients_fill_the_papers_cell(write_folder, tmp_path):
     assert line in found[NO_RUN]
 
 
+def test_other_coefficients_do_not_fill_the_papers_cell(write_folder, tmp_path):
+    """One λ where the paper has two is none of its methods."""
+    one = write_folder(
+        tmp_path / "one",
+        dataset="tiny_imagenet",
+        model="vgg16",
+        methods=["swr"],
+        profile="paper",
+        coefficients={"swr": 1e-3},
+    )
+    other = write_folder(
+        tmp_path / "other",
+        methods=["l2"],
+        profile="paper",
+        coefficients={"l2": 7.0},
+    )
+    found = found_in(one, other)
+    line = "Single task (table 1), tiny_imagenet, vgg16: vanilla, L2, L2 Init, SWR."
+    assert line in found[NO_RUN]
+    assert found[OTHER_PROFILE] == ["Single task (table 1), mnist, mlp: L2."]
+
+
+def test_runs_on_other_data(write_folder, tmp_path):
+    """They have one setting, so that a report ranks them together."""
+    fields = {"methods": ["swr"], "seeds": 1}
+    one = write_folder(tmp_path / "one", data="aa", **fields)
+    two = write_folder(tmp_path / "two", data="bb", first_seed=1, **fields)
+    same = write_folder(tmp_path / "same", data="aa", first_seed=2, **fields)
+    unknown = write_folder(tmp_path / "unknown", first_seed=3, **fields)
+    assert found_in(one, two, same, unknown)["On other data"] == [
+        f"{one} and {two} have one setting, and other images or labels (data in"
+        " config.json): do not compare them."
+    ]
+    assert "On other data" not in found_in(one, same, unknown)
+
+
 def test_runs_that_did_not_finish(write_folder, tmp_path):
     folder = write_folder(tmp_path / "run", seeds=3, methods=["swr", "l2"])
     path = folder / "metrics.csv"

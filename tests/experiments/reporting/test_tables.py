@@ -141,13 +141,15 @@ def test_proportionality_has_a_row_for_each_ratio(write_folder, tmp_path):
 
 
 def test_runs_are_listed(write_folder, tmp_path):
-    folder = write_folder(tmp_path / "run", written=1e9, train_images=1000)
+    images = {"train_images": 1000, "test_images": 50}
+    folder = write_folder(tmp_path / "run", written=1e9, **images)
     (row,) = tables.runs(collect([folder])).rows
     assert row == [
         str(folder),
         "Single task",
         "mnist, mlp",
-        *("2", "5", "1", "4", "quick", "1000", "test data", "2001-09-09 01:46 UTC"),
+        *("2", "5", "1", "4", "quick", "1000", "50", "test data"),
+        "2001-09-09 01:46 UTC",
     ]
 
 
@@ -195,6 +197,9 @@ def test_agents_are_set_side_by_side_over_environments(write_folder, tmp_path):
     middle = np.sort(relative)[2:8].mean()
     assert float(table["SWR"]["score"]) == pytest.approx(middle, abs=6e-4)
     assert not tables.across_environments(rows_of(folders[0]))
+    # Nor are environments that do not change among them.
+    plain = agents("acrobot_plain", methods=["fresh", "swr"])
+    assert not tables.across_environments(rows_of(folders[0], plain))
 
 
 def test_agents_of_two_rates_are_two_methods(write_folder, tmp_path):

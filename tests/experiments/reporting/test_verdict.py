@@ -181,11 +181,20 @@ def test_stages_have_a_sentence_as_well(write_folder, tmp_path):
 
 
 def test_proportionality_says_what_the_rule_for_biases_is_worth(write_folder, tmp_path):
-    folder = write_folder(tmp_path / "run", protocol="proportionality", seeds=2)
-    assert verdict(metrics(folder)) == (
+    fields = {"protocol": "proportionality", "seeds": 2}
+    one = write_folder(tmp_path / "one", methods=["vanilla"], **fields)
+    moves = (
+        "by at most 0.00 points with its biases rescaled and 20.00 points with its"
+        " biases kept"
+    )
+    beginning = (
         "Proportionality (mnist, mlp): scaling a trained network by 0.01 to 10 moves"
-        " its test accuracy at once by at most 0.00 points with its biases rescaled and"
-        " 20.00 points with its biases kept."
+        " its test accuracy at once"
+    )
+    assert verdict(metrics(one)) == f"{beginning} {moves}."
+    two = write_folder(tmp_path / "two", methods=["vanilla", "swr"], **fields)
+    assert verdict(metrics(two)) == (
+        f"{beginning} with vanilla {moves}; with SWR {moves}."
     )
 
 

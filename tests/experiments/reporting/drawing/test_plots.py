@@ -123,6 +123,30 @@ def test_balancedness_and_proportionality_have_two_panels(write_folder, tmp_path
     rescaled, kept = figure.axes[0].lines
     assert np.ptp(rescaled.get_ydata()) < 1e-6
     assert np.ptp(kept.get_ydata()) == pytest.approx(0.2)
+    assert legend(figure) == ["biases rescaled", "biases kept"]
+
+
+def test_proportionality_of_two_methods_has_lines_of_their_own(write_folder, tmp_path):
+    """Which their names and colors tell apart, and no mean of the two."""
+    fields = {"protocol": "proportionality", "seeds": 1}
+    methods = {"methods": ["vanilla", "swr"]}
+    rows = rows_of(write_folder(tmp_path / "run", **fields, **methods))
+    lower = rows["method"] == "swr"
+    rows.loc[lower, "test_accuracy"] -= 0.05
+    figure = plots.draw(rows)
+    plain, _, swr, _ = lines = figure.axes[0].lines
+    np.testing.assert_allclose(plain.get_ydata() - swr.get_ydata(), 0.05)
+    assert len({line.get_color() for line in lines}) == 2
+    assert legend(figure) == [
+        f"{name}, biases {biases}"
+        for name in ("vanilla", "SWR")
+        for biases in ("rescaled", "kept")
+    ]
+
+
+def legend(figure):
+    """What is written in it."""
+    return [text.get_text() for text in figure.legends[0].get_texts()]
 
 
 def test_nothing_is_drawn_from_nothing(write_folder, tmp_path):
