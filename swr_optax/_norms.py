@@ -61,7 +61,10 @@ def norms_of_weights(
         near = over(_largest, jax.lax.pmax, axis_name=axis_name)
     powers = _powers_of_two(near)
     squares = over(_sums_of_squares, jax.lax.psum, powers, axis_name=axis_name)
-    return jnp.sqrt(squares) / powers.astype(squares.dtype)
+    # The square root's derivative at zero is infinite, and a gradient of it NaN.
+    there = squares != 0
+    roots = jnp.where(there, jnp.sqrt(jnp.where(there, squares, 1.0)), 0.0)
+    return roots / powers.astype(squares.dtype)
 
 
 def _powers_of_two(sizes: jax.Array) -> jax.Array:

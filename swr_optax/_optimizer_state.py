@@ -83,7 +83,8 @@ def reset_reference_norms(
                 lambda old: new_references(norms, old), node.reference_norms
             ),
             owed_log_scalers=jax.tree.map(
-                lambda old: jnp.zeros_like(norms, old.dtype), node.owed_log_scalers
+                lambda old: jnp.zeros_like(norms, jnp.result_type(old)),
+                node.owed_log_scalers,
             ),
         )
 
@@ -118,16 +119,18 @@ def rescale_statistics(
 
     Raises:
         ValueError: if ``stats`` are not those of the plan, if ``opt_state``
-            holds no :class:`SoftWeightRescalingState`, if ``previous`` is
-            needed and missing, or if ``opt_state`` holds an optimiser that changes
-            what the transformation did: around it :func:`optax.contrib.mechanize`,
-            :func:`optax.contrib.schedule_free` or :func:`optax.lookahead`, beside it
-            :func:`optax.contrib.cocob` or a :func:`optax.contrib.sam` that is not
-            opaque.
+            holds no :class:`SoftWeightRescalingState` or one of another plan, if
+            ``previous`` is needed and missing, or if ``opt_state`` holds an optimiser
+            that changes what the transformation did: around it
+            :func:`optax.contrib.mechanize`, :func:`optax.contrib.schedule_free` or
+            :func:`optax.lookahead`, beside it :func:`optax.contrib.cocob` or a
+            :func:`optax.contrib.sam` that is not opaque.
         TypeError: if ``plan`` is no plan.
     """
     check_plan(plan)
     states = _rescaling_states(opt_state)
+    for state in states:
+        check_layers(state, plan, "opt_state", "plan")
     wrappers = _wrappers(opt_state)
     for wrapper in wrappers:
         if wrapper in WRAPPERS_THAT_AVERAGE:
@@ -146,12 +149,14 @@ def rescale_statistics(
         for wrapper in wrappers:
             if wrapper not in (*CONTAINERS, *WRAPPERS_THAT_TAKE_EVERY_STEP):
                 raise ValueError(
-                    f"opt_state holds a {wrapper.__name__}, which may skip steps: pass"
-                    " the state before the step as previous"
+                    f"opt_state holds a {wrapper.__name__}, which may skip steps for"
+                    " all that is known: pass the state before the step as previous"
                 )
         steps = [state.log_scalers for state in states]
     else:
         before = _rescaling_states(previous, "previous")
+        for state in before:
+            check_layers(state, plan, "previous", "plan")
         if len(before) != len(states):
             raise ValueError(
                 f"previous holds {len(before)} states of soft_weight_rescaling and"

@@ -45,11 +45,25 @@ def log_scalers_of(
 ) -> jax.Array:
     """Log c of each layer; zero where a norm is zero or not finite."""
     ratio = references / norms
-    usable = (ratio > 0) & jnp.isfinite(ratio)
-    less_one = jnp.where(usable, coefficients * (ratio - 1), 0)
-    mean = jnp.where(usable, coefficients * ratio + (1 - coefficients), 1)
+    # Before anything is made of it, or a gradient by the coefficients would be NaN.
+    ratio = jnp.where((ratio > 0) & jnp.isfinite(ratio), ratio, 1.0)
+    less_one = coefficients * (ratio - 1)
+    mean = coefficients * ratio + (1 - coefficients)
     # log1p is exact near one, the mean far below it.
     return jnp.where(less_one > -0.5, jnp.log1p(less_one), jnp.log(mean))
+
+
+def _moving(projection: np.ndarray, still: Sequence[bool]) -> np.ndarray:
+    """Whether a layer's scaler can move any weight; shape (layers,).
+
+    Args:
+        projection: the exponents of the weights.
+        still: whether each layer's coefficient is zero for good.
+    """
+    tied = projection != 0
+    for _ in range(len(tied).bit_length()):  # Each time chains of twice the length.
+        tied |= (tied.astype(float) @ tied) > 0
+    return (tied & ~np.array(still, bool)).any(axis=1)
 
 
 def new_references(norms: jax.Array, references: jax.Array) -> jax.Array:
@@ -199,11 +213,12 @@ def soft_weight_rescaling(
         A transformation whose ``update`` needs ``params``.  Its state is a
         :class:`SoftWeightRescalingState`; where shapes stand for the parameters,
         ``init`` returns that of shapes, as a checkpoint is restored into.  A weight
-        whose norm or reference norm is zero, or not finite, is left alone, and so
-        is one that has grown or shrunk by more than 1e19 times.  Norms are taken in
-        float32, or in float64 for float64 parameters.  Under :func:`optax.masked` and
-        :func:`optax.partition`, a weight that is masked out counts as one that
-        does not change.
+        whose norm or reference norm is zero, or not finite, has a scaler of one, and
+        so has one that has grown or shrunk by more than 1e19 times; it is left alone,
+        or with priority ``"function"`` follows those that it is tied to.  Norms are
+        taken in float32, or in float64 for float64 parameters.  Under
+        :func:`optax.masked` and :func:`optax.partition`, a weight that is masked out
+        counts as one that does not change.
 
     Raises:
         ValueError: for a coefficient outside [0, 1], for a mapping whose groups
@@ -227,7 +242,16 @@ def soft_weight_rescaling(
     check_axis_name(axis_name)
     by_group = coefficients_of_groups(coefficient, plan)
     still = [is_zero(by_group[layer.group]) for layer in plan.layers]
-    exponents = np.where(still, 0.0, plan.exponents)
+    moving = _moving(plan.exponents[[*plan.weights]], still)
+    exponents = np.where(moving, plan.exponents, 0.0)
+    # The weights' rows P are diagonal under "norms" and a projection under "function":
+    # E @ P is E.  So p = P @ log(c), without what cancels among layers that are tied,
+    # says all that log(c) says, and each weight takes its own entry of p.
+    projection = exponents[[*plan.weights]]
+    diagonal = projection.diagonal()
+    separate = np.array_equal(projection, np.diag(diagonal))
+    of_projected = exponents.copy()
+    of_projected[[*plan.weights]] = np.diag(moving.astype(float))
     resets = whole_steps(reset_steps)
     weights = {*plan.weights}
     norms_of = functools.partial(norms_of_weights, plan=plan, axis_name=axis_name)
@@ -265,7 +289,10 @@ def soft_weight_rescaling(
         leaves = array_leaves(params, "params")
         structure: Any = jax.tree.structure(params, is_leaf=is_masked)
         changes = changes_of(updates, params, leaves, places)
-        references, owed = state.reference_norms, state.owed_log_scalers
+        references = state.reference_norms
+        owed = jnp.broadcast_to(
+            jnp.asarray(state.owed_log_scalers, references.dtype), references.shape
+        )
         if resets.size:
             references, owed = jax.lax.cond(
                 (state.count == resets).any(),
@@ -283,19 +310,20 @@ def soft_weight_rescaling(
             for place, leaf, change in zip(places, leaves, changes, strict=True)
         ]
         # Their norms and what these make of the scalers.
-        debts = Debts(exponents, leaves, places, plan)
+        debts = Debts(of_projected, leaves, places)
         coefficients = coefficients_of_layers(
             by_group, plan, state.count, references.dtype
         )
-        turns = turns_of(moved, places, plan, debts.separate)
+        turns = turns_of(moved, places, plan, separate)
         settled: list[tuple[jax.Array, jax.Array]] = []
         own: dict[int, jax.Array] = {}
         last: jax.Array | None = None
-        for (i, layers), reference, rate, debt in zip(
+        for (i, layers), reference, rate, debt, alone in zip(
             turns,
             for_turns(references, turns),
             for_turns(coefficients, turns),
             for_turns(owed, turns),
+            for_turns(diagonal.astype(references.dtype), turns),
             strict=True,
         ):
             if i is None:
@@ -306,8 +334,12 @@ def soft_weight_rescaling(
                 norms = norms_of([moved[i]], [places[i]], layers=layers, near=reference)
             norms = norms.astype(references.dtype)
             unheld = debts.unheld(norms, debt, layers)
-            wanted = log_scalers_of(unheld, reference, rate)
-            settled.append(debts.settle(wanted, debt, layers))
+            log_scalers = log_scalers_of(unheld, reference, rate)
+            if separate:
+                log_scalers = alone * log_scalers
+            else:
+                log_scalers = leaf_log_scalers(projection, log_scalers)
+            settled.append(debts.settle(log_scalers, debt, layers))
             if i is not None:
                 factor = jnp.expm1(settled[-1][0])
                 last = factor[0]
@@ -316,7 +348,7 @@ def soft_weight_rescaling(
             in_order(parts, turns) for parts in zip(*settled, strict=True)
         )
         # And all that follows them.
-        factors = _factors(exponents, places, log_scalers, own)
+        factors = _factors(of_projected, places, log_scalers, own)
 
         def rescaled(i: int) -> Any:
             leaf, change, factor = leaves[i], changes[i], factors[i]
@@ -334,7 +366,8 @@ def soft_weight_rescaling(
             count=optax.safe_increment(state.count),
             reference_norms=references,
             log_scalers=log_scalers,
-            owed_log_scalers=owed,
+            # None is owed by parameters of full precision.
+            owed_log_scalers=owed if debts.thresholds.any() else state.owed_log_scalers,
         )
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
@@ -383,11 +416,13 @@ def check_layers(
     """
     shape = jnp.shape(state.reference_norms)
     if shape != (len(plan.layers),):
+        several = ", or of several networks, which jax.vmap takes one by one"
+        several = several if len(shape) > 1 else ""
         raise ValueError(
             f"{of} has reference norms of shape {shape}, and {its} has"
-            f" {len(plan.layers)} layers: it is the state of another plan; if the"
-            " network has changed since init, carry_reference_norms takes the layers"
-            " that stayed into a new state"
+            f" {len(plan.layers)} layers: it is the state of another plan{several}; if"
+            " the network has changed since init, carry_reference_norms takes the"
+            " layers that stayed into a new state"
         )
 
 

@@ -65,6 +65,17 @@ def check_params(params: Any, name: str) -> None:
         )
 
 
+def check_real(params: Any, name: str) -> None:
+    """Refuses complex parameters, which have no order to clip or to sort by.
+
+    Raises:
+        TypeError: naming one.
+    """
+    for path, leaf in named_leaves(params):
+        if not is_masked(leaf) and jnp.iscomplexobj(leaf):
+            raise TypeError(f"{name} is for real parameters, and {path} is complex")
+
+
 def check_optimizer(inner: Any) -> None:
     """Refuses what is no gradient transformation.
 

@@ -202,7 +202,7 @@ def _rescaled(
     weights: Sequence[jax.Array], scalers: Sequence[jax.Array]
 ) -> list[jax.Array]:
     """Incoming weights times, outgoing ones over each unit's scaler."""
-    inputs = jnp.ones(weights[0].shape[0])
+    inputs = jnp.ones(weights[0].shape[0], weights[0].dtype)
     return [
         weight / before[:, None] * after
         for weight, before, after in zip(

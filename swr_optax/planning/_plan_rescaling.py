@@ -90,7 +90,8 @@ def plan_rescaling(
             paper's) gives every weight its own scaler, so that no norm can grow
             without bound; ``"function"`` gives up as much of that as is needed
             for the outputs to change by no more than a constant.
-        group_fn: name of the group of the layer whose weight has this path.  By
+        group_fn: name of the group of the layer whose weight has this name: its path,
+            and in a stack its number too, as ``Block/kernel[3]``.  By
             default ``"classifier"`` is the trailing run of weights that act on
             plain (batch, feature) arrays after the last one that acts on images
             or sequences, or, where none does, the last weight alone; and
@@ -106,8 +107,7 @@ def plan_rescaling(
             ``"output"`` if there is only one.
 
     Returns:
-        The plan.  A weight whose norm is zero, now or at initialisation, has no
-        scaler: the transformation leaves it alone.
+        The plan.  It knows shapes, and no norms.
 
     Raises:
         TypeError: if a parameter is not of a floating-point type, an input is no

@@ -167,7 +167,7 @@ def sequential_plan(
         outputs=(SOLE_OUTPUT,),
         output_exponents=cumulative[None],
         left_alone=tuple(
-            f"{path}: no layer names it"
+            f"{path}, since no layer names it"
             for row, (path, _) in enumerate(param_leaves)
             if row not in owner
         ),

@@ -228,6 +228,93 @@ def test_weights_that_are_tied_pay_together():
     assert growth["v"] == 1
 
 
+def tied(names, shape, forward, groups=None):
+    """Growth of the norms of weights after many still steps, by type and layer.
+
+    Under priority "function", with the first weight three times its reference.
+    """
+    keys = jax.random.split(jax.random.key(0), len(names))
+    found = {}
+    for dtype in (jnp.float32, jnp.bfloat16):
+        start = {
+            name: (jax.random.normal(key, shape) / shape[0] ** 0.5).astype(dtype)
+            for name, key in zip(names, keys, strict=True)
+        }
+        plan = swr_optax.plan_rescaling(
+            forward,
+            start,
+            jnp.ones((2, shape[0])),
+            priority="function",
+            group_fn=None if groups is None else lambda name: name,
+        )
+        assert not plan.unmet
+        tx = swr_optax.soft_weight_rescaling(groups or 1e-2, plan)
+        params = {**start, names[0]: 3 * start[names[0]]}
+        nothing = jax.tree.map(jnp.zeros_like, params)
+
+        def step(_, carry, tx=tx, nothing=nothing):
+            params, state = carry
+            moves, state = tx.update(nothing, state, params)
+            return optax.apply_updates(params, moves), state
+
+        steps = jax.jit(
+            lambda carry, step=step: jax.lax.fori_loop(0, 3000, step, carry)
+        )
+        params, _ = steps((params, tx.init(start)))
+        found[dtype] = [norm(params[name]) / norm(start[name]) for name in names]
+    return found[jnp.float32], found[jnp.bfloat16]
+
+
+def test_shares_that_are_unequal_are_not_lost():
+    """One layer has to give what eight others take: each by two epsilons at most."""
+
+    def forward(params, x):
+        branch = x.astype(jnp.float32)
+        for weight in params.values():
+            branch = branch @ weight.astype(jnp.float32)
+        return x + branch
+
+    wide, narrow = tied([f"w{k}" for k in range(9)], (16, 16), forward)
+    np.testing.assert_allclose(wide, 3 ** (1 / 9), rtol=1e-3)
+    np.testing.assert_allclose(narrow, wide, rtol=2.2 * 2**-7)
+
+
+@pytest.mark.parametrize("still", [0, 1e-12])
+def test_a_group_that_is_still_holds_up_none_that_it_is_tied_to(still):
+    """Its weights follow the others, whose shares are too small for 16 bits."""
+
+    def forward(params, x):
+        return sum(x @ weight for weight in params.values())
+
+    names = [f"w{k}" for k in range(8)]
+    groups = dict.fromkeys(names[1:], still) | {names[0]: 1e-2}
+    wide, narrow = tied(names, (16, 16), forward, groups)
+    # All are scaled alike, until the one that is not still has its own norm.
+    np.testing.assert_allclose(wide[1:], wide[0] / 3, rtol=1e-3)
+    np.testing.assert_allclose(wide[0], 1, atol=0.1)
+    np.testing.assert_allclose(narrow, wide, rtol=2.2 * 2**-7)
+
+
+def test_what_was_applied_is_what_weights_got_in_any_type():
+    """Also to a weight without a norm, which is tied to one that has too much."""
+
+    def forward(params, x):
+        return x @ params["a"] + x @ params["b"]
+
+    for dtype in (jnp.float32, jnp.bfloat16):
+        start = {"a": jnp.ones((4, 4), dtype), "b": jnp.zeros((4, 4), dtype)}
+        plan = swr_optax.plan_rescaling(
+            forward, start, jnp.ones((2, 4), dtype), priority="function"
+        )
+        tx = swr_optax.soft_weight_rescaling(0.5, plan)
+        params = jax.tree.map(lambda p: 2 * jnp.ones_like(p), start)
+        nothing = jax.tree.map(jnp.zeros_like, params)
+        moves, state = tx.update(nothing, tx.init(start), params)
+        np.testing.assert_allclose(state.log_scalers, np.log(0.75) / 2, rtol=1e-6)
+        for moved in optax.apply_updates(params, moves).values():
+            np.testing.assert_allclose(moved.astype(float), 3**0.5, rtol=2**-8)
+
+
 def test_a_reset_forgives_what_is_owed():
     """What was owed was a pull to norms that are no longer the reference."""
     params, plan = two_layers()

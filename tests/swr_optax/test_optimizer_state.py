@@ -12,7 +12,7 @@ import pytest
 from networks import network
 import swr_optax
 from swr_optax import metrics
-from two_layers import make_plan, randomly, two_layers
+from two_layers import make_plan, norms_of, randomly, two_layers
 
 
 def test_reset_steps_are_the_function_at_those_steps():
@@ -118,7 +118,7 @@ def test_statistics_follow_only_steps_that_were_taken(wrapper):
     wrap, name = NOT_AT_FIRST[wrapper]
     tx = wrap(swr)
     start = tx.init(params)
-    with pytest.raises(ValueError, match=f"{name}, which may skip steps: pass the st"):
+    with pytest.raises(ValueError, match=f"{name}, which may skip steps for all"):
         swr_optax.rescale_statistics(stats, start, plan)
 
     bad = jax.tree.map(lambda g: g * jnp.nan, grads)
@@ -352,6 +352,48 @@ def test_shapes_of_parameters_make_the_state_of_shapes():
     assert jax.tree.structure(found) == jax.tree.structure(expected)
     with pytest.raises(ValueError, match="missing second/b, second/w"):
         tx.init({"first": shapes["first"]})
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_statistics_need_the_state_of_their_plan(layers):
+    params, stats, plan, swr, _ = batch_norm()
+    state = swr.init(params)
+    other = swr_optax.SoftWeightRescalingState(
+        *jax.tree.map(lambda a: a[:layers] if a.ndim else a, state[1])
+    )
+    said = r"has reference norms of shape \({},\), and plan has {} layers: it is the st"
+    said = said.format(layers, len(plan.layers))
+    with pytest.raises(ValueError, match=f"opt_state {said}"):
+        swr_optax.rescale_statistics(stats, (state[0], other), plan)
+    with pytest.raises(ValueError, match=f"previous {said}"):
+        swr_optax.rescale_statistics(stats, state, plan, previous=(state[0], other))
+
+
+def test_a_state_of_several_networks_says_so():
+    params, plan = two_layers()
+    tx = swr_optax.soft_weight_rescaling(0.1, plan)
+    seeds = jax.tree.map(lambda p: jnp.stack([p, p]), params)
+    with pytest.raises(ValueError, match=r"shape \(2, 2\).*, which jax.vmap takes one"):
+        swr_optax.reset_reference_norms(jax.vmap(tx.init)(seeds), seeds, plan)
+
+
+def test_a_state_without_what_is_owed_takes_turns_scans_and_resets():
+    """Weights of 2^17 entries and more are dealt with one by one."""
+    params, plan = two_layers(inputs=8, hidden=2**15)
+    tx = swr_optax.soft_weight_rescaling(0.1, plan)
+    state = tx.init(params)
+    older = swr_optax.SoftWeightRescalingState(*state[:3])
+
+    def step(state, _):
+        return tx.update(params, state, params)[::-1]
+
+    for start in (state, older):
+        last, moves = jax.lax.scan(step, start, length=2)
+        if start is state:
+            expected = moves
+        chex.assert_trees_all_close(moves, expected, rtol=1e-6)
+        reset = swr_optax.reset_reference_norms(last, params, plan)
+        np.testing.assert_allclose(reset.reference_norms, norms_of(params), rtol=1e-6)
 
 
 def test_a_state_without_what_is_owed_goes_on():

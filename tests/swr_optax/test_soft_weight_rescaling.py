@@ -245,6 +245,26 @@ def test_a_weight_without_norm_is_left_alone(coefficient):
         assert new.log_scalers[1] != 0
 
 
+def test_a_gradient_by_the_coefficient_is_a_number_where_a_weight_has_no_norm():
+    """As a head that begins with zeros, through two steps."""
+    params, plan = two_layers()
+    params["second"] = jax.tree.map(jnp.zeros_like, params["second"])
+
+    def after(coefficient):
+        tx = swr_optax.soft_weight_rescaling(coefficient, plan)
+        state, found = tx.init(params), params
+        for _ in range(2):
+            moves = jax.tree.map(lambda p: 0.1 * p, found)
+            moves, state = tx.update(moves, state, found)
+            found = optax.apply_updates(found, moves)
+        return sum(jnp.vdot(p, p) for p in jax.tree.leaves(found))
+
+    slope = jax.grad(after)(0.1)
+    step = 1e-2
+    expected = (after(0.1 + step) - after(0.1 - step)) / (2 * step)
+    np.testing.assert_allclose(slope, expected, rtol=1e-2)
+
+
 def test_a_weight_far_above_its_reference_comes_all_the_way_back():
     params, plan = two_layers()
     tx = swr_optax.soft_weight_rescaling(1.0, plan)

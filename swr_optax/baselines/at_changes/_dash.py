@@ -11,10 +11,11 @@ import numpy as np
 
 from swr_optax._norms import widened
 from swr_optax._tree import Tree
-from swr_optax.baselines._arguments import check_alike, check_number
+from swr_optax.baselines._arguments import check_alike, check_number, check_real
 from swr_optax.baselines._matrices import kernel_axes_of
 from swr_optax.planning import Leaf, RescalingPlan
 from swr_optax.planning._arguments import check_plan
+from swr_optax.planning.plan import rows_of
 from swr_optax.planning.plan._paths import is_masked
 
 
@@ -66,7 +67,8 @@ def dash(
     Raises:
         ValueError: if the plan is not for these parameters, ``descent`` is not like
             them, or ``smallest`` is out of its range.
-        TypeError: if ``smallest`` is not a number or ``plan`` no plan.
+        TypeError: if ``smallest`` is not a number, ``plan`` no plan, or a parameter
+            complex.
 
     References:
         Shin, Oh, Cho and Yun, `DASH: Warm-Starting Neural Network Training in
@@ -75,6 +77,7 @@ def dash(
     """
     check_plan(plan)
     check_number(smallest, "smallest", most=1)
+    check_real(params, "dash")
     places = plan.match_params(params)
     check_alike(descent, params, "descent")
     leaves = jax.tree.leaves(params, is_leaf=is_masked)
@@ -97,7 +100,7 @@ def dash(
             return p
         if isinstance(place, int):
             return _scaled(p, v, axes_of(plan.leaves[place], place), smallest)
-        rows = range(len(plan.leaves))[place]
+        rows = rows_of(place)
         return jnp.stack(
             [
                 _scaled(p[i], v[i], axes_of(plan.leaves[row], row), smallest)

@@ -117,6 +117,6 @@ def polar_factor(matrices: jax.Array, iterations: int) -> jax.Array:
     norms = jnp.linalg.norm(x, axis=(1, 2), keepdims=True)
     x = x / jnp.where(norms > 0, norms, 1.0)
     for _ in range(iterations):
-        gram = product(x, jnp.swapaxes(x, 1, 2))
+        gram = product(x, jnp.swapaxes(x, 1, 2).conj())
         x = 1.5 * x - 0.5 * product(gram, x)
     return x if wide else jnp.swapaxes(x, 1, 2)

@@ -137,7 +137,7 @@ def _tangential_pull(
     """Gradient of half the initial square norm times the directions' distance."""
 
     def inner(a: jax.Array, b: jax.Array) -> jax.Array:
-        return jnp.sum(a * b, axis=axes, keepdims=True)
+        return jnp.sum((a * b.conj()).real, axis=axes, keepdims=True)
 
     square, square0 = inner(now, now), inner(start, start)
     usable = (square > 0) & (square0 > 0)

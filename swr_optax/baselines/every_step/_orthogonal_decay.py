@@ -128,7 +128,7 @@ def isometry_gradient(matrices: jax.Array) -> jax.Array:
     Returns:
         Of the same shape.
     """
-    turned = jnp.swapaxes(matrices, 1, 2)
+    turned = jnp.swapaxes(matrices, 1, 2).conj()
     one = jnp.eye(min(matrices.shape[1:]), dtype=matrices.dtype)
     if matrices.shape[1] < matrices.shape[2]:
         return 4 * product(product(matrices, turned) - one, matrices)

@@ -73,8 +73,8 @@ def project_norms(
         every: N, how many steps lie between projections; the authors find each step
             and each thousandth alike.
         leaves: which of the plan's weights are held.  By default all that mix inputs
-            (so no scale of a normalisation layer) but the last, which is the output
-            layer; a network with several heads names them here.
+            (so no scale of a normalisation layer) but the last of them, which is the
+            output layer; a network with several heads names them here.
 
     Returns:
         A transformation whose ``update`` needs ``params`` and keeps the types of the
@@ -92,14 +92,10 @@ def project_norms(
     """
     check_plan(plan)
     check_interval(every, "every")
-    held = np.array(
-        [
-            position < len(plan.layers) - 1 and bool(layer.input_axes)
-            if leaves is None
-            else leaves(layer)
-            for position, layer in enumerate(plan.layers)
-        ]
-    )
+    mixing = [k for k, layer in enumerate(plan.layers) if layer.input_axes]
+    held = np.isin(range(len(plan.layers)), mixing[:-1])
+    if leaves is not None:
+        held = np.array([leaves(layer) for layer in plan.layers])
     is_held = np.zeros(len(plan.leaves), bool)
     is_held[[*plan.weights]] = held
 

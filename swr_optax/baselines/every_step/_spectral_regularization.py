@@ -136,10 +136,11 @@ def spectral_regularization(
             if not (are_shifts | only_scale)[place].any():
                 return u
             wide, axes = widened(p), axes_of_slice(p, place)
-            of_shift = 4 * jnp.sum(wide**2, axis=axes, keepdims=True) * wide
-            largest = jnp.abs(wide) == jnp.max(jnp.abs(wide), axis=axes, keepdims=True)
+            size = jnp.abs(wide)
+            of_shift = 4 * jnp.sum(size**2, axis=axes, keepdims=True) * wide
+            largest = size == jnp.max(size, axis=axes, keepdims=True, initial=0)
             share = largest / jnp.sum(largest, axis=axes, keepdims=True)
-            of_scale = 4 * share * wide * (wide**2 - 1)
+            of_scale = 4 * share * wide * (size**2 - 1)
             gradient = jnp.where(factor_of(p, only_scale, place), of_scale, 0)
             gradient = jnp.where(factor_of(p, are_shifts, place), of_shift, gradient)
             return u + weight * gradient
@@ -153,13 +154,14 @@ def spectral_regularization(
         for block, right in zip(matrices_of(plan, params), state.vectors, strict=True):
             matrices = block.read(arrays[block.position])
             left = _unit(product(matrices, right[..., None])[..., 0])
-            right = _unit(product(left[:, None], matrices)[:, 0])
+            row = left[:, None].conj()
+            right = _unit(product(row, matrices)[:, 0].conj())
             vectors.append(right)
             change = changes[block.position]
             if change is None:
                 continue
-            sigma = product(left[:, None], product(matrices, right[..., None]))
-            outer = left[..., None] * right[:, None]
+            sigma = product(row, product(matrices, right[..., None])).real
+            outer = left[..., None] * right[:, None].conj()
             gradient = 4 * sigma * (sigma**2 - 1) * outer
             changes[block.position] = block.write(
                 change, block.read(change) + weight * gradient

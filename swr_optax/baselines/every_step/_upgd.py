@@ -13,6 +13,7 @@ from swr_optax.baselines._arguments import (
     Scalar,
     check_number,
     check_params,
+    check_real,
     own_key,
     value_at,
     zero_count,
@@ -87,7 +88,8 @@ def upgd(
     Raises:
         ValueError: if an argument is out of its range; in ``update`` without
             ``params``.
-        TypeError: if an argument is no number and no schedule.
+        TypeError: if an argument is no number and no schedule; in ``init`` for
+            complex parameters.
 
     References:
         Elsayed and Mahmood, `Addressing Loss of Plasticity and Catastrophic
@@ -99,6 +101,7 @@ def upgd(
     check_number(weight_decay, "weight_decay", schedule=True)
 
     def init_fn(params: optax.Params) -> UPGDState:
+        check_real(params, "upgd")
         zeros = jax.tree.map(lambda p: jnp.zeros_like(widened(p)), params)
         return UPGDState(zero_count(), zeros, own_key(key))
 
@@ -125,7 +128,8 @@ def upgd(
             averaged, params, updates, state.utilities, is_leaf=is_masked
         )
         arrays = jax.tree.leaves(utilities)
-        largest = jnp.stack([jnp.max(u) for u in arrays]).max() if arrays else 1.0
+        tops = [jnp.max(u, initial=-jnp.inf) for u in arrays]
+        largest = jnp.stack(tops).max() if tops else 1.0
         scale = jnp.where(largest == 0, 1.0, largest)
         carried, drawn = jax.random.split(state.key)
         structure: Any = jax.tree.structure(params, is_leaf=is_masked)

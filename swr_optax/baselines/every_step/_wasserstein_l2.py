@@ -13,6 +13,7 @@ from swr_optax.baselines._arguments import (
     Scalar,
     check_number,
     check_params,
+    check_real,
     value_at,
     zero_count,
 )
@@ -80,7 +81,8 @@ def wasserstein_l2(
     Raises:
         ValueError: if the coefficient is negative; in ``update`` without ``params``
             or if the plan is not for them.
-        TypeError: if the coefficient is no number and no schedule.
+        TypeError: if the coefficient is no number and no schedule; in ``init`` for
+            complex parameters.
 
     References:
         Lewandowski et al., `Directions of Curvature as an Explanation for Loss of
@@ -90,6 +92,7 @@ def wasserstein_l2(
     check_number(coefficient, "coefficient", schedule=True)
 
     def init_fn(params: optax.Params) -> WassersteinL2State:
+        check_real(params, "wasserstein_l2")
         if is_placeholder(params):
             return WassersteinL2State(zero_count(), params)
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from swr_optax.baselines._arguments import check_number, check_params
+from swr_optax.baselines._arguments import check_number, check_params, check_real
 from swr_optax.baselines._parameters import map_parameters
 from swr_optax.planning import RescalingPlan
 from swr_optax.planning._arguments import check_plan
@@ -61,7 +61,7 @@ def weight_clipping(
     Raises:
         ValueError: if ``kappa`` is negative; in ``update`` without ``params`` or if
             the plan is not for them.
-        TypeError: if ``kappa`` is not a number.
+        TypeError: if ``kappa`` is not a number; in ``update`` for complex parameters.
 
     References:
         Elsayed, Lan, Lyle and Mahmood, `Weight Clipping for Deep Continual and
@@ -84,6 +84,7 @@ def weight_clipping(
     ) -> tuple[optax.Updates, optax.EmptyState]:
         del extra_args
         check_params(params, "weight_clipping")
+        check_real(params, "weight_clipping")
 
         def clipped(place: int | slice, p: jax.Array, u: jax.Array) -> jax.Array:
             if np.isinf(unit[place]).all():

@@ -118,8 +118,8 @@ def continual_backprop(
         return ContinualBackpropState(
             key=own_key(key),
             ages=tuple(jnp.zeros(u.count, jnp.int32) for u in plan.units),
-            utilities=tuple(jnp.zeros(u.count) for u in plan.units),
-            owed=tuple(jnp.zeros(()) for _ in plan.units),
+            utilities=tuple(jnp.zeros(u.count, jnp.float32) for u in plan.units),
+            owed=tuple(jnp.zeros((), jnp.float32) for _ in plan.units),
             inner_state=inner.init(params),
         )
 
@@ -169,18 +169,15 @@ def outgoing_magnitude(
     """Sum of each unit's outgoing weights' magnitudes; shape (units,)."""
     places = plan.match_params(params)
     leaves = jax.tree.leaves(params, is_leaf=is_masked)
-    array_of = {}
-    for rows, array in zip(map(rows_of, places), leaves, strict=True):
-        for row in rows:
-            index = plan.leaves[row].index
-            array_of[row] = array if index is None else array[index]
+    position_of = {row: k for k, p in enumerate(places) for row in rows_of(p)}
     total = jnp.zeros(units.count)
     for place in units.outgoing:
-        if place.leaf not in array_of:
+        k, index = position_of.get(place.leaf), plan.leaves[place.leaf].index
+        if k is None:
             continue  # It is masked out.
-        array = array_of[place.leaf]
+        array = leaves[k] if index is None else leaves[k][index]
         others = [axis for axis in range(array.ndim) if axis != place.axis]
-        along = jnp.abs(array.astype(total.dtype)).sum(others)
+        along = jnp.abs(array).astype(total.dtype).sum(others)
         unit = place.unit_of_entries(units.count, array.shape[place.axis])
         total = total.at[unit[unit >= 0]].add(along[unit >= 0])
     return total

@@ -107,8 +107,8 @@ def reset_units(
 
     def reset(step: Step) -> Step:
         places = plan.match_params(params)
-        leaves = jax.tree.leaves(params, is_leaf=is_masked)
-        structure: Any = jax.tree.structure(params, is_leaf=is_masked)
+        structure: Any
+        leaves, structure = jax.tree.flatten(params, is_leaf=is_masked)
         updates = structure.flatten_up_to(step.updates)
         fresh = structure.flatten_up_to(init_fn(key))
         position_of = {row: k for k, p in enumerate(places) for row in rows_of(p)}
@@ -117,7 +117,7 @@ def reset_units(
             for units, mask in zip(plan.units, masks, strict=True):
                 for place in getattr(units, side):
                     k = position_of.get(place.leaf)
-                    if k is None or updates[k] is None:
+                    if k is None:
                         continue  # It is masked out.
                     leaf = plan.leaves[place.leaf]
                     zero = side == "outgoing" or leaf.role == "shift"
@@ -169,11 +169,12 @@ def _begun_anew(state: Any, begun: Any, params: Any, changed: Any) -> Any:
     An array mirrors a parameter if it has its shape and its place in the tree, so
     in the state of any transformation, wrapped and masked as it may be.
     """
-    given, _ = jax.tree.flatten_with_path(params)
+    given, _ = jax.tree.flatten_with_path(params, is_leaf=is_masked)
     masks = jax.tree.leaves(changed)
     mirrors = {
         path: (jnp.shape(leaf), mask)
         for (path, leaf), mask in zip(given, masks, strict=True)
+        if not is_masked(leaf)
     }
     longest = max(map(len, mirrors), default=0)
 

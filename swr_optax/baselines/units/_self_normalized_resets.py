@@ -130,7 +130,9 @@ def self_normalized_resets(
             key=own_key(key),
             silences=tuple(jnp.zeros(n, jnp.int32) for n in counts),
             histograms=tuple(jnp.zeros((n, longest + 1), jnp.int32) for n in counts),
-            limits=tuple(first_limit * jnp.ones(n) for n in counts),
+            limits=tuple(
+                jnp.minimum(first_limit, longest) * jnp.ones(n) for n in counts
+            ),
             inner_state=inner.init(params),
         )
 

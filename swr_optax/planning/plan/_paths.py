@@ -60,13 +60,6 @@ def is_masked(node: Any) -> bool:
     return isinstance(node, optax.MaskedNode)
 
 
-def module_of(path: str) -> str:
-    """Path without its last part: ``Block[3]`` for ``Block/kernel[3]``."""
-    module, _, name = path.rpartition(SEPARATOR)
-    _, bracket, index = name.partition("[")
-    return module + bracket + index if module else name
-
-
 def is_below(path: str, ancestor: str) -> bool:
     """Whether a path is that of a node or of something inside the node."""
     return not ancestor or path == ancestor or path.startswith(ancestor + SEPARATOR)

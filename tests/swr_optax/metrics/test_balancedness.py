@@ -157,3 +157,9 @@ def test_it_jits_and_vmaps_over_seeds():
 def test_what_is_no_chain_is_refused(shapes):
     with pytest.raises(ValueError, match="not \\(fan_in, fan_out\\) of dense layers"):
         balancedness([jnp.ones(shape) for shape in shapes])
+
+
+def test_float32_stays_float32_beside_float64():
+    with jax.enable_x64(True):
+        weights = [jnp.ones((3, 4), jnp.float32), jnp.ones((4, 2), jnp.float32)]
+        assert balancedness(weights).dtype == jnp.float32

@@ -73,8 +73,8 @@ def test_group_fn():
 
 def test_parameters_that_no_layer_names_are_left_alone():
     plan = swr_optax.sequential_plan(PARAMS, ["a"])
-    assert plan.left_alone == ("b: no layer names it",)
-    assert str(plan).endswith("left alone: b: no layer names it")
+    assert plan.left_alone == ("b, since no layer names it",)
+    assert str(plan).endswith("left alone: b, since no layer names it")
     assert not swr_optax.sequential_plan(PARAMS, [("a", "b")]).left_alone
 
 

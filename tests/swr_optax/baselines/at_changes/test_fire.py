@@ -136,3 +136,13 @@ def test_a_wrong_number_of_iterations_is_named(iterations, error):
     network = NETWORKS["mlp"]()
     with pytest.raises(error, match="iterations must be"):
         swr_optax.fire(network.params, network.plan, iterations=iterations)
+
+
+def test_complex_weights_become_unitary():
+    start = {"w": jnp.diag(jnp.array([1, 2j, -1 - 1j]))}
+    plan = swr_optax.plan_rescaling(
+        lambda p, x: jnp.abs(x @ p["w"]), start, jnp.ones((2, 3))
+    )
+    found = np.asarray(swr_optax.fire(start, plan, iterations=30)["w"])
+    left, _, right = np.linalg.svd(np.asarray(start["w"]))
+    np.testing.assert_allclose(found, left @ right, atol=1e-5)

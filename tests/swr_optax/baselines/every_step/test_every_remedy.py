@@ -5,6 +5,7 @@ import functools
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import pytest
 
@@ -85,6 +86,69 @@ def test_changes_the_updates_and_its_state_keeps_its_types(name):
         chex.assert_trees_all_equal_shapes_and_dtypes(new_state, state)
         state = new_state
     assert float(abs(found["first"]["w"] - moves["first"]["w"]).max()) > 1e-3
+
+
+@pytest.mark.parametrize("name", REMEDIES)
+def test_a_parameter_without_entries_changes_nothing(name):
+    def forward(params, x):
+        none = jnp.broadcast_to(params["none"], (len(x), 0))
+        return jnp.concatenate([x, none], axis=1) @ params["w"]
+
+    if name == "shrink_and_perturb_each_step":
+        pytest.skip("its init_fn is of other parameters")
+    params = {"none": jnp.zeros(0), "w": jnp.linspace(1, 2, 12).reshape(4, 3)}
+    plan = swr_optax.plan_rescaling(forward, params, jnp.ones((2, 4)))
+    tx = REMEDIES[name](plan, 0.25)
+    found, _ = tx.update(moves_of(params), tx.init(params), params)
+    chex.assert_shape(found["none"], (0,))
+    assert jnp.isfinite(found["w"]).all()
+
+
+COMPLEX = {"w": normal({"w": (5, 3)}, 0)["w"] + 1j * normal({"w": (5, 3)}, 1)["w"]}
+"""A weight of (inputs, outputs), 5 and 3."""
+
+
+def complex_plan():
+    return swr_optax.plan_rescaling(
+        lambda p, x: jnp.abs(x @ p["w"]), COMPLEX, jnp.ones((2, 5))
+    )
+
+
+def pull(tx, params):
+    """What it adds to no update at all; the last of many times."""
+    nothing = jax.tree.map(jnp.zeros_like, params)
+    state = tx.init(COMPLEX)
+    for _ in range(100):
+        found, state = tx.update(nothing, state, params)
+    return np.asarray(found["w"])
+
+
+def test_complex_weights_are_pulled_as_their_formulas_say():
+    """By NumPy, whose inner products and transposes are conjugate."""
+    w0 = np.asarray(COMPLEX["w"])
+    w = w0 + np.linspace(0, 1, 15).reshape(5, 3) * 1j
+    params, plan = {"w": jnp.asarray(w)}, complex_plan()
+    size, size0 = np.linalg.norm(w), np.linalg.norm(w0)
+    turned = size0 / size * (np.vdot(w, w0).real / size**2 * w - w0)
+    found = pull(swr_optax.l2_directions(1.0, plan), params)
+    np.testing.assert_allclose(found, turned, rtol=1e-4, atol=1e-5)
+    isometry = 4 * w @ (w.conj().T @ w - np.eye(3))
+    found = pull(swr_optax.orthogonal_decay(1.0, 1.0, plan), params)
+    np.testing.assert_allclose(found, -isometry, rtol=1e-3)
+    left, sizes, right = np.linalg.svd(w)
+    of_largest = 4 * sizes[0] * (sizes[0] ** 2 - 1) * np.outer(left[:, 0], right[0])
+    found = pull(swr_optax.spectral_regularization(1.0, plan), params)
+    np.testing.assert_allclose(found, of_largest, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["upgd", "wasserstein_l2", "weight_clipping"])
+def test_what_has_no_order_cannot_be_sorted_or_clipped(name):
+    tx = REMEDIES[name](complex_plan(), 0.25)
+    with pytest.raises(TypeError, match=f"{name} is for real parameters, and w is co"):
+        tx.update(COMPLEX, tx.init(COMPLEX), COMPLEX)
+    if name == "upgd":
+        with pytest.raises(TypeError, match="dash is for real parameters, and w is"):
+            swr_optax.dash(COMPLEX, COMPLEX, complex_plan())
 
 
 @pytest.mark.parametrize("name", REMEDIES)

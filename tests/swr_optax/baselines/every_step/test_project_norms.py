@@ -57,6 +57,22 @@ def test_projects_at_every_nth_step():
     assert held == [False, False, True, False, False, True]
 
 
+def test_a_scale_behind_the_output_layer_does_not_stand_for_it():
+    """The last that mixes inputs is free: here a learned temperature is the last."""
+    params = {"a": jnp.ones((4, 8)), "b": jnp.ones((8, 3)), "temperature": jnp.ones(())}
+    plan = swr_optax.plan_rescaling(
+        lambda p, x: (jax.nn.relu(x @ p["a"]) @ p["b"]) * p["temperature"],
+        params,
+        jnp.ones((2, 4)),
+    )
+    tx = swr_optax.project_norms(plan)
+    _, found, _ = moved(tx, tx.init(params), params)
+    growth = {name: float(found[name].max()) for name in params}
+    assert growth == pytest.approx(
+        {"a": 1, "b": 1 + 0.3 * np.cos(1), "temperature": 1 + 0.3 * np.cos(1)}
+    )
+
+
 def test_leaves_say_what_is_held():
     network = NETWORKS["stacked"]()
     tx = swr_optax.project_norms(

@@ -8,6 +8,7 @@ import optax
 import pytest
 
 import swr_optax
+from swr_optax.baselines.units._continual_backprop import outgoing_magnitude
 from unit_networks import (
     POSITIONS,
     adam_step,
@@ -110,3 +111,29 @@ def test_a_rate_above_one_is_refused():
         swr_optax.continual_backprop(
             optax.sgd(0.1), plan, fresh(mlp), replacement_rate=2.0
         )
+
+
+def test_complex_weights_count_with_their_sizes():
+    params = {"first": jnp.eye(4), "second": jnp.array([[1], [1j], [2], [-2j]])}
+    plan = swr_optax.plan_rescaling(
+        lambda p, x: jnp.abs(jax.nn.relu(x @ p["first"]) @ p["second"]),
+        params,
+        jnp.ones((3, 4)),
+    )
+    found = outgoing_magnitude(plan.units[0], params, plan)
+    np.testing.assert_allclose(found, [1, 1, 2, 2])
+
+
+def test_its_state_keeps_its_types_beside_float64():
+    """As a scan asks it of what it carries."""
+    with jax.enable_x64(True):
+        params, plan = planned(mlp)
+        params = jax.tree.map(jnp.float32, params)
+        tx = swr_optax.continual_backprop(optax.sgd(0.1), plan, fresh(mlp))
+        state = tx.init(params)
+        grads, activations = gradients(mlp, plan, params, inputs(mlp))
+        _, after = tx.update(grads, state, params, activations=activations)
+        for name in ("ages", "utilities", "owed"):
+            chex.assert_trees_all_equal_dtypes(
+                getattr(after, name), getattr(state, name)
+            )

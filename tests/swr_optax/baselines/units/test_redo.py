@@ -151,6 +151,39 @@ def test_the_state_of_any_optimiser_begins_anew_where_units_do(inner):
     assert found
 
 
+@pytest.mark.parametrize(
+    "remedy",
+    [
+        swr_optax.redo,
+        swr_optax.continual_backprop,
+        swr_optax.self_normalized_resets,
+    ],
+)
+def test_parameters_may_be_masked_out(remedy):
+    """Their updates pass, and the others' units are reset as they would be."""
+    params, plan = planned(mlp)
+    always = {
+        swr_optax.redo: {"period": 1, "threshold": 10.0},
+        swr_optax.continual_backprop: {"replacement_rate": 1.0, "maturity": 0},
+        swr_optax.self_normalized_resets: {"first_limit": 0},
+    }
+    tx = remedy(optax.sgd(0.1, momentum=0.9), plan, fresh(mlp), **always[remedy])
+    params["b1"] = params["b1"].at[:3].set(-100.0)  # Silent, and so reset by all.
+    masked = optax.masked(tx, {name: name != "b1" for name in params})
+    grads, activations = gradients(mlp, plan, params, inputs(mlp))
+    given = {"activations": activations}
+    state, whole = masked.init(params), tx.init(params)
+    for _ in range(2):
+        found, state = jax.jit(masked.update)(grads, state, params, **given)
+        expected, whole = tx.update(grads, whole, params, **given)
+    chex.assert_trees_all_equal(found["b1"], grads["b1"])
+    assert not np.allclose(expected["b1"], -0.1 * grads["b1"])
+    others = {name: found[name] for name in ("w1", "w2", "b2", "w3")}
+    chex.assert_trees_all_close(
+        others, {name: expected[name] for name in others}, rtol=1e-6
+    )
+
+
 def test_mistakes_are_named():
     params, plan = planned(mlp)
     tx = swr_optax.redo(optax.sgd(0.1), plan, fresh(mlp))

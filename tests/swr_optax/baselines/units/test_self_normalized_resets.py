@@ -108,3 +108,12 @@ def test_eta_may_be_traced():
         return state.limits[0][0]
 
     np.testing.assert_array_equal(limits(jnp.array([0.5, 0.01])), [1, 1])
+
+
+def test_no_limit_is_above_the_longest():
+    params, plan = planned(mlp)
+    tx = swr_optax.self_normalized_resets(
+        optax.sgd(0.1), plan, fresh(mlp), first_limit=100, longest=5
+    )
+    for limits in tx.init(params).limits:
+        np.testing.assert_array_equal(limits, 5)
