@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from experiments.methods import METHODS
+from experiments.methods.coefficients import STREAM_COEFFICIENTS
 from experiments.reporting.collection import collect
 from experiments.reporting.published import PUBLISHED
 from experiments.reporting.ranking import ranking
@@ -125,11 +126,12 @@ SENTENCES = {
             ],
         ),
         (
-            r"half of the images SWR has ([.\d]+), L2 ([.\d]+), S&P ([.\d]+) and plain",
-            lambda: [
-                warm(method, λ)
-                for method, λ in (*GIVEN.items(), ("shrink_and_perturb", 0.8))
-            ],
+            r"half of the images SWR has ([.\d]+), L2 ([.\d]+), L2 Init ([.\d]+),",
+            lambda: [warm(method, λ) for method, λ in GIVEN.items()],
+        ),
+        (
+            r"L2 Init [.\d]+, S&P ([.\d]+) and plain",
+            lambda: [warm("shrink_and_perturb", 0.8)],
         ),
         (
             r"and plain Adam ([.\d]+), which from scratch has ([.\d]+)",
@@ -617,6 +619,7 @@ PARTS = {
             *("", "-l2", "-l2-half"),
             *("-seed-1-swr", "-seed-1-vanilla", "-seed-1-l2"),
             *("-seed-2-swr", "-seed-2-vanilla", "-seed-2-l2"),
+            *("-l2-init", "-seed-1-l2-init", "-seed-2-l2-init"),
         )
     ),
     "single-task-decay-cifar10": tuple(
@@ -630,6 +633,7 @@ PARTS = {
             *("-seed-1-vanilla", "-seed-1-shrink-and-perturb"),
             *("-seed-2-swr", "-seed-2-l2"),
             *("-seed-2-vanilla", "-seed-2-shrink-and-perturb"),
+            *("-l2-init", "-seed-1-l2-init", "-seed-2-l2-init"),
             *("-l2-tuned", "-swr-tuned", "-l2-tuned-1", "-swr-tuned-1"),
         )
     ),
@@ -672,7 +676,7 @@ def lambdas(text):
     return [*dict.fromkeys(map(float, numbers))]
 
 
-GIVEN = {"swr": 1e-3, "l2": 2e-2}
+GIVEN = {"swr": 1e-3, "l2": 2e-2, "l2_init": 2e-2}
 """The paper's λ for the warm start on CIFAR-10."""
 
 
@@ -714,6 +718,14 @@ def ahead_of_the_paper_s():
         gains.append(tuned(seed)[1] - given)
     return np.mean(gains)
 
+
+STREAM = ("random-labels", "digits", "mlp")
+TWO_RATES = ("l2", "l2_init", "shrink_and_perturb", "swr", "swr_directions")
+SWEPT = (
+    *(*TWO_RATES, "spectral", "redo", "weight_clipping"),
+    *("continual_backprop", "self_normalized_resets"),
+)
+"""On the digits' random labels, each by itself."""
 
 SWEEPS = (("l2-warm-start", "swr-warm-start"), ("l2-decay", "swr_reinit-decay"))
 """On CIFAR-10's held-out images, in the order of their tables."""
@@ -1053,6 +1065,35 @@ def test_the_best_of_a_sweep_is_what_the_guide_says(name, said):
         assert same(said.rpartition(" ")[2], means.max())
 
 
+@pytest.mark.parametrize("method", SWEPT)
+def test_coefficients_of_streams_are_the_best_of_their_sweeps(method):
+    """Of those whose pair was third, or is another method's, there is no such test."""
+    page = (ROOT / "experiments/guide/remedies.md").read_text(encoding="utf-8")
+    assert "whose pair was third in its sweep; the" in page
+    folder = RESULTS / f"sweep-{method.replace('_', '-')}-digits"
+    told = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))["run"]
+    assert (told["protocol"], told["dataset"], told["model"]) == STREAM
+    rows = pd.read_csv(folder / "sweep.csv.gz")
+    assert set(rows["seed"]) == {1000, 1001, 1002}
+    assert set(rows["learning_rate"]) == (
+        {1e-3, 1e-4} if method in TWO_RATES else {1e-3}
+    )
+    tried = [x for x in rows if x.startswith("coefficient")]
+    means = rows.groupby(["learning_rate", *tried])["online_accuracy"].mean()
+    rate, *best = means.idxmax()
+    chosen = STREAM_COEFFICIENTS[method]
+    assert rate == 1e-3
+    assert best == list(chosen.values() if isinstance(chosen, dict) else [chosen])
+
+
+def test_two_coefficients_on_streams_were_third_in_their_sweep():
+    rows = pd.read_csv(RESULTS / "sweep-swr-two-digits" / "sweep.csv.gz")
+    tried = ["coefficient/feature", "coefficient/classifier"]
+    means = rows.groupby(["learning_rate", *tried])["online_accuracy"].mean()
+    third = means.sort_values(ascending=False).index[2]
+    assert third == (1e-3, *STREAM_COEFFICIENTS["swr_two"].values())
+
+
 @pytest.mark.parametrize(
     ("name", "swr_and_plain"),
     [("agent-cartpole-plain", False), ("agent-acrobot-plain", True)],
@@ -1084,7 +1125,7 @@ def test_who_is_above_plain_ppo_on_acrobot_is_what_the_guide_says():
 @pytest.mark.parametrize("name", ["single-task-cifar10", "warm-start-cifar10"])
 def test_all_seeds_of_the_cnn_have_one_order(name):
     """With the paper's λ for each; S&P has none in the single task."""
-    names = ("swr", "l2", "shrink_and_perturb", "vanilla")
+    names = ("swr", "l2", "shrink_and_perturb", "vanilla")  # L2 Init is beside L2.
     parts = [p for p in PARTS[name] if "tuned" not in p and "half" not in p]
     rows = pd.concat(map(epochs_of, parts))
     assert set(rows["seed"]) == {0, 1, 2}
@@ -1094,6 +1135,8 @@ def test_all_seeds_of_the_cnn_have_one_order(name):
     )
     for seed in (0, 1, 2):
         order = list(scores[seed].sort_values(ascending=False).index)
+        assert order.index("l2_init") in (1, 2)
+        order.remove("l2_init")
         assert order == [method for method in names if method in order]
     if name == "warm-start-cifar10":
         assert all(l2 > swr for l2, swr in (tuned(0), tuned(1)))

@@ -57,7 +57,9 @@ def test_rescaling_is_proportional(name, seed):
     plan = net.plan()
     log_scalers = random_log_scalers(plan, seed)
     scaled = swr_optax.rescale(net.params, log_scalers, plan)
-    state = SoftWeightRescalingState(jnp.int32(1), jnp.ones(0), log_scalers)
+    state = SoftWeightRescalingState(
+        jnp.int32(1), jnp.ones_like(log_scalers), log_scalers
+    )
     scaled_stats = swr_optax.rescale_statistics(net.stats, state, plan)
 
     for mode in ("training", "evaluation"):
