@@ -132,6 +132,11 @@ def entries(rows: pd.DataFrame) -> Iterable[tuple[pd.Series, pd.DataFrame]]:
         yield of_entry.iloc[0], finished if len(finished) else of_entry
 
 
+def styles_of(drawn: Iterable[tuple[pd.Series, pd.DataFrame]]) -> list[Style]:
+    """The styles of what :func:`entries` has found, in its order."""
+    return styles(pd.DataFrame([first[ENTRY] for first, _ in drawn], columns=ENTRY))
+
+
 def curve(rows: pd.DataFrame, column: str, window: int = 1) -> pd.DataFrame:
     """A column over the whole of training, of one entry.
 

@@ -21,10 +21,10 @@ from experiments.reporting.drawing.curves import (
     over_seeds,
     retention,
     styles,
+    styles_of,
     thinned,
 )
 from experiments.reporting.naming import (
-    ENTRY,
     has_tasks,
     measure,
     metric,
@@ -170,7 +170,7 @@ def dark_colors(value: Any) -> dict[str, str]:
 def _drawn(rows: pd.DataFrame) -> Iterable[tuple[pd.Series, pd.DataFrame, Style]]:
     """Each entry's first row, the rows that are drawn, and how."""
     found = list(entries(rows))
-    looks = styles(pd.DataFrame([first[ENTRY] for first, _ in found], columns=ENTRY))
+    looks = styles_of(found)
     return [(*entry, look) for entry, look in zip(found, looks, strict=True)]
 
 

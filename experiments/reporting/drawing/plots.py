@@ -21,10 +21,9 @@ from experiments.reporting.drawing.curves import (
     curve,
     entries,
     limits,
-    styles,
+    styles_of,
 )
 from experiments.reporting.naming import (
-    ENTRY,
     has_tasks,
     heading,
     measure,
@@ -76,7 +75,7 @@ def learning_curves(rows: pd.DataFrame, columns: Sequence[str]) -> Figure | None
     Names stand beside the ends of the last panel's lines, so that they cover none.
     """
     drawn = list(entries(rows))
-    looks = styles(pd.DataFrame([first[ENTRY] for first, _ in drawn], columns=ENTRY))
+    looks = styles_of(drawn)
     columns = [c for c in columns if any(len(curve(of, c)) for _, of in drawn)]
     if not columns:
         return None
@@ -122,7 +121,7 @@ def proportionality(rows: pd.DataFrame) -> Figure | None:
     figure = Figure(figsize=SIZE, layout="constrained")
     panels = figure.subplots(1, len(whens), squeeze=False, sharey=True)[0]
     drawn = list(entries(rows))
-    looks = styles(pd.DataFrame([first[ENTRY] for first, _ in drawn], columns=ENTRY))
+    looks = styles_of(drawn)
     lines: dict[str, tuple[pd.DataFrame, dict[str, Any]]] = {}
     for (first, of_entry), style in zip(drawn, looks, strict=True):
         called = f"{first['name']}, " if len(drawn) > 1 else ""
