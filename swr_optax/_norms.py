@@ -61,10 +61,24 @@ def norms_of_weights(
         near = over(_largest, jax.lax.pmax, axis_name=axis_name)
     powers = _powers_of_two(near)
     squares = over(_sums_of_squares, jax.lax.psum, powers, axis_name=axis_name)
-    # The square root's derivative at zero is infinite, and a gradient of it NaN.
-    there = squares != 0
-    roots = jnp.where(there, jnp.sqrt(jnp.where(there, squares, 1.0)), 0.0)
-    return roots / powers.astype(squares.dtype)
+    return _root(squares) / powers.astype(squares.dtype)
+
+
+@jax.custom_jvp
+def _root(squares: jax.Array) -> jax.Array:
+    """The square root, whose derivative at zero is taken for zero.
+
+    It is infinite there, which makes gradients through a weight of zeros NaN.
+    """
+    return jnp.sqrt(squares)
+
+
+@_root.defjvp
+def _root_jvp(primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
+    root = _root(*primals)
+    there = root != 0
+    slope = jnp.where(there, 0.5 / jnp.where(there, root, 1.0), 0.0)
+    return root, slope * tangents[0]
 
 
 def _powers_of_two(sizes: jax.Array) -> jax.Array:
