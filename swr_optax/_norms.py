@@ -77,8 +77,8 @@ def _root(squares: jax.Array) -> jax.Array:
 def _root_jvp(primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
     root = _root(*primals)
     there = root != 0
-    slope = jnp.where(there, 0.5 / jnp.where(there, root, 1.0), 0.0)
-    return root, slope * tangents[0]
+    slope = 0.5 / jnp.where(there, root, 1.0)
+    return root, jnp.where(there, slope * tangents[0], 0.0)
 
 
 def _powers_of_two(sizes: jax.Array) -> jax.Array:
